@@ -136,7 +136,7 @@ mod tests {
         assert_ne!(a, delivery_id(&event("2", "{}"), &s, 0));
         let uuid: Uuid = a.as_str().parse().unwrap();
         assert_eq!(uuid.get_version_num(), 7);
-        assert_eq!(&a.as_str()[..8], "019a15b3");
+        assert_eq!(&a.as_str()[..8], "019a15a9");
     }
 
     #[test]
