@@ -11,3 +11,8 @@ pub mod carrier;
 
 // 2, 5, 7: durable truth.
 pub mod store;
+
+// How it is set up, started, watched and stopped.
+pub mod config;
+
+pub mod lifecycle;
