@@ -16,3 +16,5 @@ pub mod store;
 pub mod config;
 
 pub mod lifecycle;
+
+pub mod telemetry;
