@@ -53,7 +53,7 @@ fn lines(problems: &[Problem]) -> String {
 const PREFIX: &str = "HOOKYARD_";
 
 /// Variables of ours that are not settings.
-const NOT_SETTINGS: &[&str] = &["HOOKYARD_CONFIG", "HOOKYARD_KEY", "HOOKYARD_URL", "HOOKYARD_MASTER_KEY"];
+const NOT_SETTINGS: &[&str] = &["HOOKYARD_CONFIG", "HOOKYARD_KEY", "HOOKYARD_URL"];
 
 /// Reads `file` if there is one, lays the variables over it, and checks everything.
 ///
