@@ -11,3 +11,6 @@ pub mod carrier;
 
 // 2, 5, 7: durable truth.
 pub mod store;
+
+// 4: the plugins of the carriers.
+pub mod plugin;
