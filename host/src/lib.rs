@@ -12,6 +12,9 @@ pub mod carrier;
 // 2, 5, 7: durable truth.
 pub mod store;
 
+// 4: the plugins of the carriers.
+pub mod plugin;
+
 // How it is set up, started, watched and stopped.
 pub mod config;
 
