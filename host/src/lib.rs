@@ -11,3 +11,6 @@ pub mod carrier;
 
 // 2, 5, 7: durable truth.
 pub mod store;
+
+// The plugins that come with the host.
+pub mod stock;

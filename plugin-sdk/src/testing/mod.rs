@@ -1,6 +1,7 @@
 //! Runs a plugin's function natively, in an ordinary `#[test]`: settings, tables and log without Wasm or a host.
 //!
 //! ```
+//! # extern crate hookyard_sdk as hookyard;
 //! use hookyard::{Event, Result, Verdict, settings, testing};
 //!
 //! fn handle(event: &Event) -> Result<Verdict> {
@@ -12,6 +13,9 @@
 //! assert_eq!(verdict, Ok(Verdict::forward()));
 //! ```
 
+mod example;
+mod outcome;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -20,6 +24,12 @@ use serde::Serialize;
 use crate::log::Level;
 use crate::plugin::Answer;
 use crate::{Event, Result, Verdict};
+
+pub use example::{Example, Mismatch, run_examples};
+pub use outcome::{Body, Outcome, Sent, SentAttachment, SentEmail, SentFile, SentHttp};
+
+/// When the events of tests were received: the first moment of 2026, UTC.
+const RECEIVED_MS: u64 = 1_767_225_600_000;
 
 /// What a plugin finds when it asks: nothing, until the test says otherwise.
 #[derive(Debug, Clone, Default)]
@@ -83,7 +93,7 @@ impl Fixture {
 /// When the payload has no JSON form.
 pub fn event(event_type: impl Into<String>, payload: &impl Serialize) -> Event {
     let payload = serde_json::to_vec(payload).expect("the payload has a JSON form");
-    Event::from_parts("test-event".to_owned(), event_type.into(), 1_767_225_600_000, Vec::new(), payload)
+    Event::from_parts("test-event".to_owned(), event_type.into(), RECEIVED_MS, Vec::new(), payload)
 }
 
 impl Event {
