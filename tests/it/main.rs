@@ -1,1 +1,4 @@
-fn main() {}
+//! The integration tests: one binary, a module for each subject.
+
+mod hostile;
+mod plugin;
