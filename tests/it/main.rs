@@ -1,1 +1,3 @@
-fn main() {}
+//! One test binary for everything that needs real sockets, databases or components.
+
+mod deliver;
