@@ -1,4 +1,5 @@
-//! The integration tests: one binary, a module for each subject.
+//! The integration tests: one binary, a module for each subject. They need real sockets, databases and components.
 
+mod deliver;
 mod hostile;
 mod plugin;
