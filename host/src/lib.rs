@@ -11,3 +11,8 @@ pub mod carrier;
 
 // 2, 5, 7: durable truth.
 pub mod store;
+
+// 1: HTTP in, and everything that is managed over HTTP.
+pub mod ingest;
+
+pub mod api;
