@@ -128,3 +128,9 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     rand::rngs::SysRng.try_fill_bytes(&mut bytes).expect("the operating system gives random bytes");
     bytes
 }
+
+/// A random number from 0 (included) to 1 (excluded), for the spread of waits.
+pub fn jitter() -> f64 {
+    use rand::RngExt;
+    rand::rng().random()
+}

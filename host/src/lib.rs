@@ -9,10 +9,30 @@ pub mod event;
 
 pub mod carrier;
 
-// 2, 5, 7: durable truth.
-pub mod store;
-
 // 1: HTTP in, and everything that is managed over HTTP.
 pub mod ingest;
 
 pub mod api;
+
+// 2, 5, 7: durable truth.
+pub mod store;
+
+// 3: pure. Which of a carrier's subscriptions want an event.
+pub mod matching;
+
+// 4: the plugins of the carriers.
+pub mod plugin;
+
+// 6: out of the door. `retry` (pure) says when again.
+pub mod deliver;
+
+pub mod retry;
+
+pub mod secrets;
+
+// How it is set up, started, watched and stopped.
+pub mod config;
+
+pub mod lifecycle;
+
+pub mod telemetry;

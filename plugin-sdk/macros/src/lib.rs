@@ -1,1 +1,79 @@
+//! The attribute `#[hookyard::plugin]`. It only looks at the function's outside: what the function does and whether
+//! its types fit is left to the compiler, which then speaks of the author's own lines.
 
+use proc_macro::TokenStream;
+use proc_macro2::TokenStream as Tokens;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
+use syn::{Error, FnArg, ItemFn, ReturnType};
+
+/// Makes a function the plugin that the component exports. Once in a crate.
+///
+/// The function takes `&Event` and returns `Result<Verdict>`; natively it stays an ordinary function, which a
+/// `#[test]` can call.
+#[proc_macro_attribute]
+pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let item = Tokens::from(item);
+    match expand(Tokens::from(arguments), &item) {
+        Ok(tokens) => tokens.into(),
+        // The function is kept, so that its other errors and uses are not reported as missing on top.
+        Err(error) => {
+            let error = error.into_compile_error();
+            quote!(#error #item).into()
+        }
+    }
+}
+
+fn expand(arguments: Tokens, item: &Tokens) -> Result<Tokens, Error> {
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(arguments, "`#[hookyard::plugin]` takes no arguments"));
+    }
+    let function: ItemFn = syn::parse2(item.clone()).map_err(|error| {
+        let text =
+            "`#[hookyard::plugin]` stands before a function: `fn handle(event: &Event) -> Result<Verdict>`";
+        Error::new(error.span(), text)
+    })?;
+    let signature = &function.sig;
+    if let Some(keyword) = &signature.asyncness {
+        return Err(Error::new_spanned(keyword, "a plugin cannot be async: it has nothing to wait for"));
+    }
+    if let Some(keyword) = &signature.unsafety {
+        return Err(Error::new_spanned(keyword, "a plugin cannot be an unsafe function"));
+    }
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new_spanned(&signature.generics, "a plugin cannot be generic"));
+    }
+    let by_reference = |argument: &FnArg| match argument {
+        FnArg::Typed(typed) => matches!(&*typed.ty, syn::Type::Reference(r) if r.mutability.is_none()),
+        FnArg::Receiver(_) => false,
+    };
+    if signature.inputs.len() != 1 || !signature.inputs.iter().all(by_reference) {
+        let text = "a plugin takes one argument, `event: &Event`";
+        return Err(match signature.inputs.is_empty() {
+            true => Error::new_spanned(&signature.ident, text),
+            false => Error::new_spanned(&signature.inputs, text),
+        });
+    }
+    let ReturnType::Type(_, answer) = &signature.output else {
+        return Err(Error::new_spanned(&signature.ident, "a plugin returns `Result<Verdict>`"));
+    };
+
+    let name = &signature.ident;
+    // The call carries the span of the return type, so that a type that is no answer is reported there.
+    let call = quote_spanned!(answer.span()=> ::hookyard::__private::handle(#name, event));
+    Ok(quote! {
+        #item
+
+        const _: () = {
+            struct Component;
+
+            impl ::hookyard::Plugin for Component {
+                fn handle(event: &::hookyard::Event) -> ::hookyard::Result<::hookyard::Verdict> {
+                    #call
+                }
+            }
+
+            ::hookyard::export!(Component);
+        };
+    })
+}

@@ -1,0 +1,103 @@
+//! Talking to a host over its API, for the subcommands that are its clients.
+//!
+//! It must not know what the subcommands do with the answers.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use reqwest::Method;
+use serde_json::Value;
+
+/// Where the host is and with which key it is spoken to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Target {
+    /// The host's address.
+    #[arg(long, env = "HOOKYARD_URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// The API key.
+    #[arg(long, env = "HOOKYARD_KEY", hide_env_values = true)]
+    pub key: String,
+}
+
+/// A client of one host.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    url: String,
+    key: String,
+}
+
+impl Client {
+    /// A client that speaks with this key.
+    ///
+    /// # Errors
+    /// When the TLS set-up fails.
+    pub fn new(target: &Target) -> anyhow::Result<Self> {
+        crate::deliver::install_crypto();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(std::time::Duration::from_secs(120))
+            .build()
+            .context("cannot set up HTTP")?;
+        Ok(Self { http, url: target.url.trim_end_matches('/').to_owned(), key: target.key.clone() })
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, path, "application/json", Bytes::new()).await
+    }
+
+    /// POST of JSON.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, path, "application/json", body.to_string().into()).await
+    }
+
+    /// PUT of JSON.
+    ///
+    /// # Errors
+    /// As [`Client::call`].
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PUT, path, "application/json", body.to_string().into()).await
+    }
+
+    /// Any request.
+    ///
+    /// # Errors
+    /// When the host cannot be reached, or answers with a problem: its detail is the error's text.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Value> {
+        let request = format!("{method} {path}");
+        let mut builder = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
+        if !body.is_empty() {
+            builder = builder.header("content-type", content_type).body(body);
+        }
+        let answer = builder
+            .send()
+            .await
+            .with_context(|| format!("cannot reach the host at {} (is it running? see --url)", self.url))?;
+        let status = answer.status();
+        let body = answer.bytes().await.with_context(|| format!("the answer to {request} broke off"))?;
+        let value: Value = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).with_context(|| format!("the answer to {request} is not JSON"))?
+        };
+        if !status.is_success() {
+            let code = value["code"].as_str().unwrap_or("");
+            let detail = value["detail"].as_str().unwrap_or("no detail was given");
+            bail!("{request} was answered with {} {code}: {detail}", status.as_u16());
+        }
+        Ok(value)
+    }
+}

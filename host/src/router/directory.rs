@@ -1,0 +1,420 @@
+//! The directory: what carriers have set up, compiled for the way of an event and kept in memory.
+//!
+//! A reader takes a snapshot and never waits. A change is read from the store, compiled, and swapped in as a whole; an
+//! event that is under way goes on with the snapshot that it began with. It must not know how events travel.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::Receiver;
+
+use crate::carrier::{
+    Destination, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef, PluginVersion, Sha256Hex,
+    Subscription, SubscriptionState,
+};
+use crate::clock::Millis;
+use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
+use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
+use crate::matching::{Filter, Order, TypePattern};
+use crate::plugin::{Chain, Link, Program, Runtime};
+use crate::retry::Policy;
+use crate::secrets::MasterKey;
+use crate::store::error::StoreError;
+use crate::store::page::PluginRecord;
+use crate::store::work::Lane;
+use crate::store::{Store, Wake};
+
+/// What one carrier has set up. Never changes: a change makes a new one.
+#[derive(Debug, Default)]
+pub struct CarrierView {
+    /// What `matching` looks at, in the order of `standing`.
+    pub orders: Vec<Order>,
+    /// The active subscriptions.
+    pub standing: Vec<Standing>,
+    /// The destinations by name.
+    pub places: HashMap<DestinationName, Arc<Place>>,
+}
+
+/// An active subscription, compiled.
+#[derive(Debug)]
+pub struct Standing {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Its plugins: none, a chain, or why the chain cannot be run now.
+    pub plugins: Plugins,
+    /// How its deliveries are retried.
+    pub policy: Arc<Policy>,
+    /// Where `forward` goes.
+    pub destinations: Vec<DestinationName>,
+}
+
+/// The chain of a subscription.
+#[derive(Debug, Clone)]
+pub enum Plugins {
+    /// There are none: events go on as they are.
+    None,
+    /// They are loaded.
+    Ready(Arc<Chain>),
+    /// One of them has no active version, or cannot be loaded: events are held with this reason.
+    NotReady(String),
+}
+
+/// A destination, compiled.
+#[derive(Debug)]
+pub struct Place {
+    /// What is sent to; or why it cannot be.
+    pub target: Result<Target, String>,
+    /// Whether it is enabled.
+    pub state: DestinationState,
+    /// Since when every attempt has failed; 0 when the last one succeeded.
+    failing_since: AtomicI64,
+}
+
+impl Place {
+    /// Since when every attempt has failed.
+    pub fn failing_since(&self) -> Option<Millis> {
+        Some(Millis(self.failing_since.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
+    }
+
+    /// Notes a failure at `at`; true when it is the first after a success.
+    pub fn failed(&self, at: Millis) -> bool {
+        self.failing_since.compare_exchange(0, at.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Notes a success; true when it is the first after a failure.
+    pub fn succeeded(&self) -> bool {
+        self.failing_since.load(Ordering::Relaxed) != 0
+            && self.failing_since.swap(0, Ordering::Relaxed) != 0
+    }
+}
+
+/// The directory. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Directory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    carriers: ArcSwap<HashMap<CarrierId, Arc<CarrierView>>>,
+    programs: Mutex<HashMap<ProgramKey, Weak<Program>>>,
+    /// Wake-ups not yet applied. Whoever holds the lock applies them; the others find nothing left to do.
+    changes: tokio::sync::Mutex<Receiver<Wake>>,
+    parts: DirectoryParts,
+}
+
+/// What the directory is built from.
+#[derive(Debug, Clone)]
+pub struct DirectoryParts {
+    /// Where everything is written.
+    pub store: Store,
+    /// What loads components.
+    pub runtime: Runtime,
+    /// What is told each destination's concurrency and rate.
+    pub lanes: Lanes,
+    /// Opens the destinations' secrets.
+    pub master: MasterKey,
+    /// Which addresses are allowed.
+    pub addresses: AddressPolicy,
+    /// The most that a version may ask for.
+    pub ceiling: Limits,
+}
+
+type ProgramKey = (Sha256Hex, LimitsKey);
+type LimitsKey = (Option<u64>, Option<u64>, Option<u64>, Option<u32>);
+
+fn limits_key(spec: LimitsSpec) -> LimitsKey {
+    (spec.wall_ms, spec.memory_bytes, spec.output_bytes, spec.deliveries)
+}
+
+impl Directory {
+    /// Reads everything that carriers have set up.
+    ///
+    /// # Errors
+    /// When the store cannot be read. A plugin that cannot be loaded holds its subscriptions' events, no more.
+    pub async fn open(parts: DirectoryParts) -> Result<Self, StoreError> {
+        // Registered before the first look, so that no change falls between.
+        let changes = tokio::sync::Mutex::new(parts.store.wakes());
+        let inner =
+            Inner { carriers: ArcSwap::default(), programs: Mutex::default(), changes, parts };
+        let directory = Self(Arc::new(inner));
+        directory.reload_all().await?;
+        Ok(directory)
+    }
+
+    /// What a carrier has set up; `None` when there is no such carrier.
+    pub fn carrier(&self, carrier: &CarrierId) -> Option<Arc<CarrierView>> {
+        self.0.carriers.load().get(carrier).cloned()
+    }
+
+    /// A destination, if the carrier has it.
+    pub fn place(&self, lane: &Lane) -> Option<Arc<Place>> {
+        self.0.carriers.load().get(&lane.carrier)?.places.get(&lane.destination).cloned()
+    }
+
+    /// All carriers at this moment.
+    pub fn carriers(&self) -> Arc<HashMap<CarrierId, Arc<CarrierView>>> {
+        self.0.carriers.load_full()
+    }
+
+    /// The most that a plugin version may ask for.
+    pub fn ceiling(&self) -> &Limits {
+        &self.0.parts.ceiling
+    }
+
+    /// Applies every change that was committed before this call. Called by the API before it answers a change, so that a
+    /// carrier sees its own writes, and by a task for the changes of other nodes.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the change is then applied with the next one, or at the next start.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let mut changes = self.0.changes.lock().await;
+        let (mut all, mut some) = (false, Vec::new());
+        loop {
+            match changes.try_recv() {
+                Ok(Wake::Work) => {}
+                Ok(Wake::Config(Some(carrier))) => {
+                    if !some.contains(&carrier) {
+                        some.push(carrier);
+                    }
+                }
+                Ok(Wake::Config(None)) | Err(TryRecvError::Lagged(_)) => all = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        if all {
+            return self.reload_all().await;
+        }
+        for carrier in some {
+            let view = Arc::new(self.view(&carrier).await?);
+            self.swap(carrier, view);
+        }
+        Ok(())
+    }
+
+    async fn reload_all(&self) -> Result<(), StoreError> {
+        let mut carriers = HashMap::new();
+        for carrier in self.0.parts.store.carriers().await? {
+            let view = self.view(&carrier.id).await?;
+            carriers.insert(carrier.id, Arc::new(view));
+        }
+        self.0.carriers.store(Arc::new(carriers));
+        Ok(())
+    }
+
+    fn swap(&self, carrier: CarrierId, view: Arc<CarrierView>) {
+        // Only `catch_up` swaps, one at a time.
+        let mut carriers = HashMap::clone(&self.0.carriers.load());
+        carriers.insert(carrier, view);
+        self.0.carriers.store(Arc::new(carriers));
+    }
+
+    async fn view(&self, carrier: &CarrierId) -> Result<CarrierView, StoreError> {
+        let store = &self.0.parts.store;
+        let destinations = store.destinations(carrier).await?;
+        let subscriptions = store.subscriptions(carrier).await?;
+        let mut tables = BTreeMap::new();
+        for table in store.tables(carrier).await? {
+            tables.insert(table.name, Arc::new(table.entries));
+        }
+        let tables = Arc::new(tables);
+        let plugins = Catalog {
+            own: store.plugins(&Owner::Carrier(carrier.clone())).await?,
+            shared: store.plugins(&Owner::Shared).await?,
+        };
+
+        let mut view = CarrierView::default();
+        let mut rules: HashMap<&DestinationName, LaneRules> = HashMap::new();
+        for subscription in subscriptions.iter().filter(|s| s.state == SubscriptionState::Active) {
+            let Some((order, policy)) = compile(subscription) else { continue };
+            for name in &subscription.spec.destinations {
+                let rule = rules
+                    .entry(name)
+                    .or_insert(LaneRules { concurrency: policy.concurrency, rate_per_minute: None });
+                // Two subscriptions share a destination: the stricter policy is kept.
+                rule.concurrency = rule.concurrency.min(policy.concurrency);
+                rule.rate_per_minute = match (rule.rate_per_minute, policy.rate_per_minute) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            let granted: Arc<[_]> = destinations
+                .iter()
+                .filter(|d| subscription.spec.destinations.contains(&d.name))
+                .map(|d| (d.name.clone(), d.spec.kind))
+                .collect();
+            view.standing.push(Standing {
+                id: subscription.id.clone(),
+                plugins: self.chain(subscription, &plugins, &tables, granted).await?,
+                policy: Arc::new(policy),
+                destinations: subscription.spec.destinations.clone(),
+            });
+            view.orders.push(order);
+        }
+        for destination in destinations {
+            let mut rule = rules
+                .get(&destination.name)
+                .copied()
+                .unwrap_or(LaneRules { concurrency: Policy::default().concurrency, rate_per_minute: None });
+            rule.concurrency = destination.spec.concurrency.unwrap_or(rule.concurrency);
+            rule.rate_per_minute = destination.spec.rate_per_minute.or(rule.rate_per_minute);
+            let lane = Lane { carrier: carrier.clone(), destination: destination.name.clone() };
+            self.0.parts.lanes.set_rules(&lane, rule);
+            let place = self.place_of(&destination);
+            view.places.insert(destination.name, Arc::new(place));
+        }
+        Ok(view)
+    }
+
+    fn place_of(&self, destination: &Destination) -> Place {
+        let parts = &self.0.parts;
+        let context = format!("{}/{}", destination.carrier, destination.name);
+        let target = parts
+            .master
+            .open_json(&context, &destination.sealed)
+            .map_err(|e| e.to_string())
+            .and_then(|secrets| {
+                Target::compile(
+                    &destination.carrier,
+                    &destination.name,
+                    &destination.spec,
+                    &secrets,
+                    &parts.addresses,
+                )
+                .map_err(|e| e.to_string())
+            });
+        if let Err(why) = &target {
+            tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
+                "a destination cannot be used; its deliveries fail until it is corrected");
+        }
+        Place {
+            target,
+            state: destination.state,
+            failing_since: AtomicI64::new(destination.failing_since.map_or(0, |at| at.0)),
+        }
+    }
+
+    async fn chain(
+        &self,
+        subscription: &Subscription,
+        plugins: &Catalog,
+        tables: &Arc<BTreeMap<crate::event::TableName, Arc<BTreeMap<String, String>>>>,
+        destinations: Arc<[(DestinationName, crate::carrier::DestinationKind)]>,
+    ) -> Result<Plugins, StoreError> {
+        let spec = &subscription.spec;
+        if spec.plugins.is_empty() {
+            return Ok(Plugins::None);
+        }
+        let mut links = Vec::new();
+        for plugin in &spec.plugins {
+            let Some(record) = plugins.find(plugin) else {
+                return Ok(Plugins::NotReady(format!("there is no plugin `{plugin}`")));
+            };
+            let Some(active) = record.active else {
+                return Ok(Plugins::NotReady(format!("plugin `{plugin}` has no active version")));
+            };
+            let owner = plugin.owner(&subscription.carrier);
+            let program = match self.version(&owner, &plugin.name, active).await? {
+                Ok(program) => program,
+                Err(why) => {
+                    return Ok(Plugins::NotReady(format!("plugin `{plugin}` version {active}: {why}")));
+                }
+            };
+            let previous = match record.previous {
+                Some(version) if spec.on_fault == OnFault::Previous => {
+                    self.version(&owner, &plugin.name, version).await?.ok().map(|p| (version, p))
+                }
+                _ => None,
+            };
+            links.push(Link { plugin: plugin.clone(), version: active, program, previous });
+        }
+        Ok(Plugins::Ready(Arc::new(Chain {
+            carrier: subscription.carrier.clone(),
+            links,
+            settings: Arc::new(spec.settings.clone()),
+            tables: tables.clone(),
+            destinations,
+            on_fault: spec.on_fault,
+        })))
+    }
+
+    /// A version by its number, loaded. The inner error is for people.
+    async fn version(
+        &self,
+        owner: &Owner,
+        name: &PluginName,
+        number: i64,
+    ) -> Result<Result<Arc<Program>, String>, StoreError> {
+        let versions = self.0.parts.store.versions(owner, name).await?;
+        match versions.into_iter().find(|v| v.version == number) {
+            Some(version) => self.program(&version).await,
+            None => Ok(Err("there is no such version".to_owned())),
+        }
+    }
+
+    /// The program of a version: the one that is loaded already, or loaded now.
+    ///
+    /// # Errors
+    /// The outer error is the store's, the inner one says why the component cannot be loaded.
+    pub async fn program(&self, version: &PluginVersion) -> Result<Result<Arc<Program>, String>, StoreError> {
+        let key = (version.sha256.clone(), limits_key(version.limits));
+        if let Some(program) = self.programs().get(&key).and_then(Weak::upgrade) {
+            return Ok(Ok(program));
+        }
+        let parts = &self.0.parts;
+        let Some(bytes) = parts.store.component(&version.owner, &version.sha256).await? else {
+            return Ok(Err("its component is not in the store".to_owned()));
+        };
+        let limits = Limits::default().with(version.limits, &parts.ceiling);
+        match parts.runtime.load(bytes, limits).await {
+            Ok(program) => {
+                let mut programs = self.programs();
+                programs.retain(|_, p| p.strong_count() > 0);
+                programs.insert(key, Arc::downgrade(&program));
+                Ok(Ok(program))
+            }
+            Err(why) => Ok(Err(why.to_string())),
+        }
+    }
+
+    fn programs(&self) -> std::sync::MutexGuard<'_, HashMap<ProgramKey, Weak<Program>>> {
+        self.0.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Catalog {
+    own: Vec<PluginRecord>,
+    shared: Vec<PluginRecord>,
+}
+
+impl Catalog {
+    fn find(&self, plugin: &PluginRef) -> Option<&PluginRecord> {
+        let list = if plugin.shared { &self.shared } else { &self.own };
+        list.iter().find(|record| record.name == plugin.name)
+    }
+}
+
+/// A subscription's types, filter and policy. They were checked when it was registered; one that a newer version of the
+/// host no longer reads is left out with a warning rather than stopping its carrier's others.
+fn compile(subscription: &Subscription) -> Option<(Order, Policy)> {
+    let spec = &subscription.spec;
+    let built = || -> Result<_, String> {
+        let types = spec
+            .event_types
+            .iter()
+            .map(|t| t.parse::<TypePattern>().map_err(|e| e.to_string()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let filter = spec.filter.as_deref().map(Filter::parse).transpose().map_err(|e| e.to_string())?;
+        let policy = Policy::resolve(&spec.policy).map_err(|e| e.to_string())?;
+        Ok((Order { types, filter }, policy))
+    };
+    match built() {
+        Ok(parts) => Some(parts),
+        Err(why) => {
+            tracing::error!(carrier = %subscription.carrier, subscription = %subscription.id, %why,
+                "a stored subscription cannot be read and is left out");
+            None
+        }
+    }
+}

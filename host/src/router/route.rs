@@ -1,0 +1,246 @@
+//! Steps 3 to 5: an event meets its carrier's subscriptions, their chains run, and what they decide becomes durable.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Router;
+use super::conclude::{self, Conclusion};
+use super::directory::{CarrierView, Plugins, Standing};
+use super::rooms::Room;
+use crate::carrier::DestinationState;
+use crate::deliver::Room as LaneRoom;
+use crate::event::{Event, SubscriptionId, delivery_id};
+use crate::matching::{self, Match};
+use crate::plugin::{Chain, Ran, Run};
+use crate::store::error::HeldError;
+use crate::store::work::{
+    DeliveryState, HeldDelivery, HeldRouting, Lane, NewDelivery, NewRouting, Plan, RoutingState,
+};
+use crate::telemetry::Kind;
+
+/// Runs that the plugin queue had no place for, in the order in which they came. Bounded by the events that have room.
+#[derive(Debug, Default)]
+pub(super) struct Overflow(Mutex<VecDeque<Run>>);
+
+/// An event whose chains are running; planned when the last one is done.
+struct Gathering {
+    event: Arc<Event>,
+    view: Arc<CarrierView>,
+    whole_event: bool,
+    left: AtomicUsize,
+    routings: Mutex<Vec<NewRouting>>,
+    _room: Option<Room>,
+}
+
+impl Router {
+    /// Routes an event that this node holds. `room` is given back when the event is planned.
+    pub(super) fn route(&self, event: Arc<Event>, room: Room) {
+        let view = self.directory.carrier(&event.carrier).unwrap_or_default();
+        let matches = matching::matches(&event, &view.orders);
+        let matched = matches.iter().filter(|m| **m == Match::Matched).count();
+        let gathering = Arc::new(Gathering {
+            event,
+            view: view.clone(),
+            whole_event: true,
+            // One more than there are chains: the last is given up below, when all have been started.
+            left: AtomicUsize::new(matched + 1),
+            routings: Mutex::default(),
+            _room: Some(room),
+        });
+        for (standing, matched) in view.standing.iter().zip(&matches) {
+            match matched {
+                Match::TypeDiffers => {}
+                Match::Filtered => gathering.add(conclude::filtered(standing.id.clone())),
+                Match::Matched => self.run(&gathering, standing, 0),
+            }
+        }
+        self.one_less(&gathering);
+    }
+
+    /// Runs the chain of one routing again.
+    pub(super) fn route_again(&self, held: HeldRouting) {
+        let view = self.directory.carrier(&held.event.carrier).unwrap_or_default();
+        let gathering = Arc::new(Gathering {
+            event: held.event,
+            view: view.clone(),
+            whole_event: false,
+            left: AtomicUsize::new(1),
+            routings: Mutex::default(),
+            _room: None,
+        });
+        match view.standing.iter().find(|s| s.id == held.subscription) {
+            Some(standing) => self.run(&gathering, standing, held.tries),
+            None => {
+                gathering.add(conclude::gone(held.subscription, held.tries));
+                self.one_less(&gathering);
+            }
+        }
+    }
+
+    fn run(&self, gathering: &Arc<Gathering>, standing: &Standing, tries: u32) {
+        match &standing.plugins {
+            Plugins::Ready(chain) => self.start(gathering.clone(), standing.id.clone(), chain.clone(), tries),
+            Plugins::None => self.conclude(gathering, conclude::untouched(), &standing.id, tries),
+            Plugins::NotReady(why) => {
+                gathering.add(conclude::not_ready(standing.id.clone(), why.clone(), tries));
+                self.one_less(gathering);
+            }
+        }
+    }
+
+    fn start(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
+        let event = gathering.event.clone();
+        let router = self.clone();
+        let done = move |ran: Ran| {
+            router.metrics.plugin_seconds.observe(ran.cost.as_secs_f64());
+            router.conclude(&gathering, ran, &subscription, tries);
+            router.refill();
+        };
+        if let Err(full) = self.runtime.submit(Run { event, chain, done: Box::new(done) }) {
+            self.overflow.lock().push_back(full.0);
+        }
+    }
+
+    /// Moves what overflowed to the queue, as far as it has places.
+    fn refill(&self) {
+        let mut overflow = self.overflow.lock();
+        while let Some(run) = overflow.pop_front() {
+            if let Err(full) = self.runtime.submit(run) {
+                overflow.push_front(full.0);
+                return;
+            }
+        }
+    }
+
+    fn conclude(&self, gathering: &Arc<Gathering>, ran: Ran, subscription: &SubscriptionId, tries: u32) {
+        let now = self.clock.now();
+        if let Err(fault) = &ran.result {
+            self.metrics.plugin_faults.get_or_create(&Kind { kind: fault.kind() }).inc();
+        }
+        let Conclusion { mut routing, sends } = conclude::conclude(ran, subscription, tries, now, || {
+            gathering
+                .view
+                .standing
+                .iter()
+                .find(|s| s.id == *subscription)
+                .map(|s| s.destinations.clone())
+                .unwrap_or_default()
+        });
+        for (index, send) in sends.into_iter().enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let id = delivery_id(&gathering.event, subscription, index);
+            let (state, error) = match gathering.view.places.get(&send.destination) {
+                None => {
+                    (DeliveryState::Dead, Some(format!("there is no destination `{}`", send.destination)))
+                }
+                Some(place) => match &place.target {
+                    Ok(target) => match target.unavailable() {
+                        Some(why) => (DeliveryState::Dead, Some(why)),
+                        None if place.state == DestinationState::Disabled => (DeliveryState::Held, None),
+                        None => (DeliveryState::Pending, None),
+                    },
+                    Err(why) => (DeliveryState::Dead, Some(why.clone())),
+                },
+            };
+            routing.deliveries.push(NewDelivery {
+                id,
+                destination: send.destination,
+                message: send.message,
+                body: send.body,
+                order_key: send.order_key,
+                due: send.not_before.map_or(now, |at| at.max(now)),
+                hold: false,
+                state,
+                error,
+            });
+        }
+        gathering.add(routing);
+        self.one_less(gathering);
+    }
+
+    fn one_less(&self, gathering: &Arc<Gathering>) {
+        if gathering.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.plan(gathering.clone());
+        }
+    }
+
+    /// Step 5. Deliveries that find room in their lane are held from birth and pushed by the commit.
+    fn plan(&self, gathering: Arc<Gathering>) {
+        let now = self.clock.now();
+        let event = &gathering.event;
+        let mut routings = std::mem::take(&mut *gathering.lock());
+        let mut held: Vec<(LaneRoom, HeldDelivery)> = Vec::new();
+        let mut later = Vec::new();
+        for routing in &mut routings {
+            self.metrics.routings.get_or_create(&Kind { kind: routing.state.as_str() }).inc();
+            if routing.state == RoutingState::Later {
+                self.timers.routing_due(routing.due.unwrap_or(now));
+            }
+            for delivery in &mut routing.deliveries {
+                if delivery.state != DeliveryState::Pending {
+                    continue;
+                }
+                let lane =
+                    Lane { carrier: event.carrier.clone(), destination: delivery.destination.clone() };
+                let room = if delivery.due <= now { self.lanes.reserve(&lane) } else { None };
+                let Some(room) = room else {
+                    later.push((lane, delivery.due));
+                    continue;
+                };
+                delivery.hold = true;
+                let held_delivery = HeldDelivery {
+                    event: event.clone(),
+                    subscription: routing.subscription.clone(),
+                    id: delivery.id.clone(),
+                    destination: delivery.destination.clone(),
+                    message: delivery.message.clone(),
+                    body: delivery.body.clone(),
+                    attempts: 0,
+                    due: delivery.due,
+                };
+                held.push((room, held_delivery));
+            }
+        }
+        let plan = Plan { event: event.clone(), routings, whole_event: gathering.whole_event };
+        let router = self.clone();
+        self.store.plan(
+            plan,
+            Box::new(move |planned| {
+                let event = &gathering.event;
+                match planned {
+                    Ok(()) => {
+                        for (room, delivery) in held {
+                            router.lanes.push(room, delivery);
+                        }
+                        for (lane, due) in later {
+                            router.timers.lane_due(lane, due);
+                        }
+                    }
+                    Err(HeldError::Lost) => tracing::warn!(carrier = %event.carrier, event = %event.id,
+                        "another node routes this event now; what this one decided was not written"),
+                    // The store tries again as long as it lives, so this is its end.
+                    Err(HeldError::Store(why)) => tracing::error!(carrier = %event.carrier, event = %event.id,
+                        %why, "an event could not be planned; it is routed again after the next start"),
+                }
+                drop(gathering);
+            }),
+        );
+    }
+}
+
+impl Overflow {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Run>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Gathering {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<NewRouting>> {
+        self.routings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, routing: NewRouting) {
+        self.lock().push(routing);
+    }
+}

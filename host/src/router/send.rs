@@ -1,0 +1,134 @@
+//! Steps 6 and 7: one attempt at a delivery, what follows from it, and its record.
+
+use std::sync::Arc;
+
+use super::Router;
+use super::directory::Place;
+use crate::carrier::DestinationState;
+use crate::deliver::{Permit, Report};
+use crate::event::DestinationName;
+use crate::retry::{self, Decision, Outcome, Policy};
+use crate::store::error::HeldError;
+use crate::store::work::{DestinationEffect, HeldDelivery, Lane, NewAttempt, Next};
+use crate::telemetry::Kind;
+
+impl Router {
+    /// Attempts a delivery that this node holds. `permit` is the lane's leave to send; it is given back as soon as the
+    /// answer is there, so that the record's commit does not slow the lane down.
+    pub(super) async fn send(&self, delivery: HeldDelivery, permit: Permit) {
+        let lane =
+            Lane { carrier: delivery.event.carrier.clone(), destination: delivery.destination.clone() };
+        let place = self.directory.place(&lane);
+        if place.as_ref().is_some_and(|p| p.state == DestinationState::Disabled) {
+            // It was disabled while this waited in memory.
+            drop(permit);
+            if let Err(why) = self.store.hold_delivery(&lane.carrier, &delivery.id).await {
+                tracing::error!(carrier = %lane.carrier, delivery = %delivery.id, %why,
+                    "a delivery to a disabled destination could not be put aside");
+            }
+            return;
+        }
+        let policy = self.policy(&delivery);
+        let now = self.clock.now();
+        self.metrics.attempt_lateness_seconds.observe(now.since(delivery.due).as_secs_f64());
+        let report = match place.as_deref().map(|p| &p.target) {
+            Some(Ok(target)) => self.sender.attempt(target, &delivery, policy.timeout, now).await,
+            Some(Err(why)) => Report::unavailable(now, why.clone()),
+            None => Report::unavailable(now, format!("there is no destination `{}`", delivery.destination)),
+        };
+        drop(permit);
+        let number = delivery.attempts + 1;
+        let decision = retry::decide(&policy, number, &report.outcome, self.clock.now(), crate::clock::jitter());
+        self.write(delivery, lane, place, number, report, decision);
+    }
+
+    fn policy(&self, delivery: &HeldDelivery) -> Arc<Policy> {
+        let view = self.directory.carrier(&delivery.event.carrier);
+        // A delivery outlives its subscription; it is then retried by the default profile.
+        view.and_then(|view| {
+            view.standing.iter().find(|s| s.id == delivery.subscription).map(|s| s.policy.clone())
+        })
+        .unwrap_or_default()
+    }
+
+    fn write(
+        &self,
+        delivery: HeldDelivery,
+        lane: Lane,
+        place: Option<Arc<Place>>,
+        number: u32,
+        report: Report,
+        decision: Decision,
+    ) {
+        let effect = place.and_then(|place| self.effect(&place, &report, &decision));
+        let (next, ended) = match &decision {
+            Decision::Delivered => (Next::Delivered, Some("delivered")),
+            Decision::RetryAt(at) => (Next::RetryAt(*at), None),
+            Decision::Dead(_) => (Next::Dead, Some("dead")),
+            Decision::Failed(_) => (Next::Failed, Some("failed")),
+            Decision::Disable(_) => (Next::Held, None),
+        };
+        self.metrics.attempts.get_or_create(&Kind { kind: report.kind }).inc();
+        self.metrics.attempt_seconds.observe(report.duration_us as f64 / 1e6);
+        if let Some(kind) = ended {
+            self.metrics.deliveries_ended.get_or_create(&Kind { kind }).inc();
+        }
+        tracing::debug!(carrier = %lane.carrier, event = %delivery.event.id, delivery = %delivery.id,
+            destination = %lane.destination, attempt = number, outcome = report.kind, status = report.status,
+            duration_us = report.duration_us, ?next, "attempt");
+        let attempt = NewAttempt {
+            carrier: lane.carrier.clone(),
+            delivery: delivery.id,
+            number,
+            started: report.started,
+            duration_us: report.duration_us,
+            outcome: report.kind,
+            status: report.status,
+            error: report.error,
+            request: report.request,
+            response_headers: report.response_headers,
+            response_body: report.response_body,
+            next,
+            destination: effect,
+        };
+        let router = self.clone();
+        self.store.record(
+            attempt,
+            Box::new(move |recorded| match recorded {
+                Ok(()) => {
+                    if let Next::RetryAt(at) = next {
+                        router.timers.lane_due(lane, at);
+                    }
+                }
+                Err(HeldError::Lost) => tracing::warn!(carrier = %lane.carrier,
+                    destination = %lane.destination,
+                    "another node holds this delivery now; the attempt was made but is not in its log"),
+                Err(HeldError::Store(why)) => tracing::error!(carrier = %lane.carrier, %why,
+                    "an attempt could not be recorded; the delivery is sent again after the next start"),
+            }),
+        );
+    }
+
+    /// What an attempt means for its destination.
+    fn effect(
+        &self,
+        place: &Place,
+        report: &Report,
+        decision: &Decision,
+    ) -> Option<(DestinationName, DestinationEffect)> {
+        let name = || place.target.as_ref().ok().map(|t| t.name().clone());
+        if let Decision::Disable(reason) = decision {
+            return Some((name()?, DestinationEffect::Disable(reason.clone())));
+        }
+        if report.outcome == Outcome::Delivered {
+            return place.succeeded().then_some(())
+                .and_then(|()| Some((name()?, DestinationEffect::Recovered)));
+        }
+        if place.failed(report.started) {
+            return Some((name()?, DestinationEffect::FailingSince(report.started)));
+        }
+        let since = place.failing_since()?;
+        let reason = retry::failing_too_long(since, report.started)?;
+        Some((name()?, DestinationEffect::Disable(reason)))
+    }
+}

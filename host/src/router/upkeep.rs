@@ -1,0 +1,90 @@
+//! What keeps a node alive and its store small: the lease, dead nodes' work, changes of other nodes, retention.
+
+use super::Router;
+use crate::clock::Stopwatch;
+use crate::store::Wake;
+use crate::store::error::StoreError;
+
+/// Events deleted by one statement.
+const RETENTION_BATCH: u32 = 500;
+/// How often old events are looked for.
+const RETENTION_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+
+impl Router {
+    pub(super) fn spawn_tasks(&self) {
+        self.life.spawn("claims", self.clone().run_claims());
+        self.life.spawn("lease", self.clone().run_lease());
+        self.life.spawn("changes", self.clone().run_changes());
+        self.life.spawn("retention", self.clone().run_retention());
+    }
+
+    /// Renews this node's row three times within a lease, and takes over from nodes that did not.
+    async fn run_lease(self) -> Result<(), StoreError> {
+        loop {
+            let since = Stopwatch::start();
+            tokio::select! {
+                () = self.life.soft().cancelled() => return Ok(()),
+                () = self.clock.sleep(self.lease / 3) => {}
+            }
+            match self.store.renew(self.clock.now(), self.lease).await {
+                Ok(()) => {}
+                Err(lost @ (StoreError::NodeLost | StoreError::Closed)) => return Err(lost),
+                Err(why) => {
+                    tracing::warn!(%why, waited_ms = since.elapsed().as_millis(), "the lease was not renewed");
+                    continue;
+                }
+            }
+            match self.store.take_over(self.clock.now()).await {
+                Ok(taken) => {
+                    let pieces = taken.events + taken.routings + taken.deliveries;
+                    if taken.nodes > 0 {
+                        self.metrics.taken_over.inc_by(pieces);
+                        tracing::warn!(nodes = taken.nodes, events = taken.events, routings = taken.routings,
+                            deliveries = taken.deliveries, "took over the work of nodes that went silent");
+                    }
+                }
+                Err(why) => tracing::warn!(%why, "dead nodes could not be looked for"),
+            }
+        }
+    }
+
+    /// Applies what other nodes (and requests that nobody waits for) changed.
+    async fn run_changes(self) -> Result<(), StoreError> {
+        let mut wakes = self.store.wakes();
+        loop {
+            tokio::select! {
+                () = self.life.soft().cancelled() => return Ok(()),
+                wake = wakes.recv() => {
+                    if matches!(wake, Ok(Wake::Work)) {
+                        continue;
+                    }
+                }
+            }
+            if let Err(why) = self.directory.catch_up().await {
+                tracing::warn!(%why, "a change could not be read; it is read again with the next one");
+            }
+        }
+    }
+
+    async fn run_retention(self) -> Result<(), StoreError> {
+        loop {
+            tokio::select! {
+                () = self.life.soft().cancelled() => return Ok(()),
+                () = self.clock.sleep(RETENTION_EVERY) => {}
+            }
+            let now = self.clock.now();
+            let keep = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
+            let before = crate::clock::Millis(now.0.saturating_sub(keep));
+            loop {
+                match self.store.delete_before(before, now, RETENTION_BATCH).await {
+                    Ok(n) if n < u64::from(RETENTION_BATCH) => break,
+                    Ok(_) => {}
+                    Err(why) => {
+                        tracing::warn!(%why, "old events could not be deleted; trying again later");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
