@@ -1,1 +1,16 @@
-//! 6. Delivering.
+//! 6. Delivering: a permit is taken (`lanes`), the request is built (`target`, `request`) and signed (`sign`), the address
+//! is checked (`address`), and it is sent and its answer read within bounds (`http`).
+//!
+//! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
+
+pub mod address;
+pub mod http;
+pub mod lanes;
+mod request;
+pub mod sign;
+pub mod target;
+
+pub use address::{AddressPolicy, BlockedAddress};
+pub use http::{Report, Sender, SenderError};
+pub use lanes::{LaneLimits, LaneRules, Lanes, Permit, Room};
+pub use target::{Target, TargetError};
