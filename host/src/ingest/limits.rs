@@ -20,7 +20,7 @@ pub struct IngestLimits {
     /// Events in one request.
     pub batch_events: usize,
     /// How deeply the payload's arrays and objects may be nested.
-    pub payload_depth: usize,
+    pub depth: usize,
     /// Attributes of one event.
     pub attributes: usize,
     /// Characters of an attribute's name.
@@ -39,7 +39,7 @@ impl Default for IngestLimits {
             request_bytes: 8 << 20,
             event_bytes: 256 << 10,
             batch_events: 1_000,
-            payload_depth: 64,
+            depth: 64,
             attributes: 64,
             attribute_name: 64,
             attribute_value: 4 << 10,
@@ -132,10 +132,10 @@ pub(super) struct Parts<'a, 'l> {
 impl Parts<'_, '_> {
     /// The event, when everything about it holds.
     pub(super) fn into_event(self, received: Millis) -> Result<Event, Refusal> {
-        let max = self.attributes.limits.payload_depth;
+        let max = self.attributes.limits.depth;
         if depth(&self.payload) > max {
             let what = "the payload is nested too deeply".to_owned();
-            return Err(Refusal::Limit { what, limit: "payload_depth", max });
+            return Err(Refusal::Limit { what, limit: "depth", max });
         }
         Ok(Event {
             carrier: self.carrier.parse().map_err(|source| Refusal::Name { field: "carrier", source })?,

@@ -190,9 +190,9 @@ mod tests {
             |payload: &str| format!(r#"{{"carrier":"acme","id":"1","type":"a","payload":{payload}}}"#);
         let deep = |n: usize| event(&("[".repeat(n) + &"]".repeat(n)));
         assert!(read(&deep(64)).is_ok());
-        assert_eq!(refused(&deep(65)).1, "the payload is nested too deeply: the limit `payload_depth` is 64");
+        assert_eq!(refused(&deep(65)).1, "the payload is nested too deeply: the limit `depth` is 64");
         // Far beyond what a recursive reader's stack could bear.
-        assert!(refused(&deep(100_000)).1.contains("payload_depth"));
+        assert!(refused(&deep(100_000)).1.contains("depth"));
         let (index, why) = refused(&format!("[{}]", event(&format!("\"{}\"", "x".repeat(300_000)))));
         assert_eq!(index, Some(0));
         assert!(why.contains("`event_bytes` is 262144"), "{why}");
