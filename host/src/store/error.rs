@@ -57,6 +57,15 @@ pub enum StoreError {
     /// Another node has taken over this one's work: this process must stop.
     #[error("this node's lease lapsed and another node took over its work")]
     NodeLost,
+    /// A list was asked to go on from something that is not one of its cursors.
+    #[error("the cursor is not one that this list gave")]
+    Cursor,
+    /// What was written together with this failed; the work itself may be tried again.
+    #[error("the writer's turn failed: {why}")]
+    Turn {
+        /// What the database said.
+        why: String,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -1,0 +1,196 @@
+//! The two databases behind one face: connections, and statements that write many rows.
+//!
+//! A statement's text is written once and its binding once; [`on_db!`] repeats the tokens for each driver. This file
+//! knows no table.
+
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
+
+/// Runs the body for whichever database it is, with the same tokens for both drivers.
+macro_rules! on_db {
+    ($which:expr, |$db:ident| $body:expr) => {
+        match $which {
+            $crate::store::db::Db::Sqlite($db) => $body,
+            $crate::store::db::Db::Postgres($db) => $body,
+        }
+    };
+}
+pub(super) use on_db;
+
+/// One of two.
+#[derive(Debug, Clone)]
+pub(super) enum Db<S, P> {
+    Sqlite(S),
+    Postgres(P),
+}
+
+/// The connections that only read. On SQLite they are opened read-only, so that a slip fails loudly.
+pub(super) type Readers = Db<SqlitePool, PgPool>;
+
+/// The writer's own connection.
+pub(super) type Conn = Db<SqliteConnection, PgConnection>;
+
+impl<S, P> Db<S, P> {
+    /// The statement for this database, where one text does not serve both.
+    pub(super) fn pick<T>(&self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+}
+
+impl Conn {
+    /// Runs a statement without parameters.
+    pub(super) async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        on_db!(self, |c| sqlx::query(sql).execute(c).await.map(|_| ()))
+    }
+}
+
+/// Declares a file's statements as constants and lists them, so that a test can prepare every one.
+macro_rules! sql {
+    ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = $text;)*
+        pub(super) const STATEMENTS: &[(&str, &str)] = &[$((stringify!($name), $name)),*];
+    };
+}
+pub(super) use sql;
+
+/// The numbers of rows that a many-row statement is made for, largest first. Few, so that all stay prepared.
+pub(super) const SIZES: [usize; 4] = [64, 16, 4, 1];
+
+/// A statement over a list of rows, in one text for each size.
+pub(super) struct Rows {
+    texts: [String; SIZES.len()],
+}
+
+impl Rows {
+    /// `before VALUES (…), (…) after`: the parameters up to `fixed` stand in `before` and `after`, those of the rows
+    /// follow. `types` casts the columns of the first row, which a database that sees no target column needs; for an
+    /// `INSERT` they are empty strings.
+    pub(super) fn new(before: &str, fixed: usize, types: &[&str], after: &str) -> Self {
+        Self {
+            texts: SIZES.map(|size| {
+                let mut sql = format!("{before} (VALUES ");
+                if types.iter().all(|t| t.is_empty()) {
+                    sql = format!("{before} VALUES ");
+                }
+                let mut n = fixed;
+                for row in 0..size {
+                    sql.push_str(if row == 0 { "(" } else { ", (" });
+                    for (at, cast) in types.iter().enumerate() {
+                        n += 1;
+                        let comma = if at == 0 { "" } else { ", " };
+                        if row == 0 && !cast.is_empty() {
+                            sql.push_str(&format!("{comma}CAST(${n} AS {cast})"));
+                        } else {
+                            sql.push_str(&format!("{comma}${n}"));
+                        }
+                    }
+                    sql.push(')');
+                }
+                if !types.iter().all(|t| t.is_empty()) {
+                    sql.push(')');
+                }
+                sql.push_str(after);
+                sql
+            }),
+        }
+    }
+
+    /// The text for `size` rows.
+    pub(super) fn text(&'static self, size: usize) -> &'static str {
+        let at = SIZES.iter().position(|s| *s == size).unwrap_or(SIZES.len() - 1);
+        &self.texts[at]
+    }
+
+    /// All texts, for the test that prepares them.
+    pub(super) fn all(&'static self) -> impl Iterator<Item = &'static str> {
+        self.texts.iter().map(String::as_str)
+    }
+}
+
+/// Cuts a list into pieces of the sizes that statements are made for.
+pub(super) fn pieces<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = SIZES.into_iter().find(|size| *size <= rows.len())?;
+        let (piece, rest) = rows.split_at(size);
+        rows = rest;
+        Some(piece)
+    })
+}
+
+/// Runs a many-row statement over all rows and gives the number of rows that changed.
+///
+/// The fixed values are bound first, then each row by `|q, row| q.bind(…)`.
+macro_rules! write_rows {
+    ($conn:expr, $rows:expr, $list:expr, [$($fixed:expr),*], |$q:ident, $row:pat_param| $bind:expr) => {{
+        let mut changed: u64 = 0;
+        for piece in $crate::store::db::pieces($list) {
+            let text = $rows.text(piece.len());
+            changed += $crate::store::db::on_db!(&mut *$conn, |c| {
+                let mut $q = sqlx::query(text)$(.bind($fixed))*;
+                for $row in piece {
+                    $q = $bind;
+                }
+                $q.execute(c).await?.rows_affected()
+            });
+        }
+        changed
+    }};
+}
+pub(super) use write_rows;
+
+/// As [`write_rows!`], but collects the rows that the statement gives.
+macro_rules! read_rows {
+    ($conn:expr, $rows:expr, $list:expr, [$($fixed:expr),*], |$q:ident, $row:pat_param| $bind:expr) => {{
+        let mut found = Vec::new();
+        for piece in $crate::store::db::pieces($list) {
+            let text = $rows.text(piece.len());
+            found.extend($crate::store::db::on_db!(&mut *$conn, |c| {
+                let mut $q = sqlx::query_as(text)$(.bind($fixed))*;
+                for $row in piece {
+                    $q = $bind;
+                }
+                $q.fetch_all(c).await?
+            }));
+        }
+        found
+    }};
+}
+pub(super) use read_rows;
+
+/// PostgreSQL refuses the character NUL in a text. What people may read takes the replacement character instead.
+pub(super) fn text(s: &str) -> std::borrow::Cow<'_, str> {
+    if s.contains('\0') { s.replace('\0', "\u{fffd}").into() } else { s.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_cut_into_the_sizes_that_are_prepared() {
+        let list = [0_u8; 64 + 16 + 16 + 4 + 2];
+        let sizes: Vec<usize> = pieces(&list).map(<[u8]>::len).collect();
+        assert_eq!(sizes, [64, 16, 16, 4, 1, 1]);
+        assert_eq!(pieces::<u8>(&[]).count(), 0);
+    }
+
+    #[test]
+    fn parameters_are_numbered_through() {
+        let rows = Rows::new("UPDATE t SET a = $1 FROM", 1, &["TEXT", "BIGINT"], " AS v WHERE 1=1");
+        assert_eq!(
+            rows.texts[3],
+            "UPDATE t SET a = $1 FROM (VALUES (CAST($2 AS TEXT), CAST($3 AS BIGINT))) AS v WHERE 1=1"
+        );
+        let insert = Rows::new("INSERT INTO t (a, b)", 0, &["", ""], "");
+        assert!(insert.texts[2].starts_with("INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4), ("));
+    }
+
+    #[test]
+    fn text_for_people_never_holds_nul() {
+        assert_eq!(text("a\0b"), "a\u{fffd}b");
+        assert!(matches!(text("ab"), std::borrow::Cow::Borrowed("ab")));
+    }
+}

@@ -1,0 +1,101 @@
+//! Every statement by name, so that a test can prepare each on both databases, and what the schema must be.
+
+use sqlx::migrate::{MigrateError, Migrator};
+
+use super::db::Rows;
+use super::error::StoreError;
+use super::{
+    accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
+    retention, subscriptions, tables,
+};
+
+/// The migrations that a database has seen. The table is sqlx's own.
+pub(super) const SELECT_MIGRATIONS: &str = "SELECT version, success FROM _sqlx_migrations ORDER BY version";
+
+/// Every statement that the store runs on a kind of database (`sqlite` or `postgres`), with its file and name.
+pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
+    let mut all: Vec<(String, &'static str)> = Vec::new();
+    let files: &[(&str, &[(&str, &'static str)])] = &[
+        ("mod", super::STATEMENTS),
+        ("accept", accept::STATEMENTS),
+        ("plan", plan::STATEMENTS),
+        ("record", record::STATEMENTS),
+        ("claim", claim::STATEMENTS),
+        ("node", node::STATEMENTS),
+        ("carriers", carriers::STATEMENTS),
+        ("destinations", destinations::STATEMENTS),
+        ("subscriptions", subscriptions::STATEMENTS),
+        ("plugins", plugins::STATEMENTS),
+        ("tables", tables::STATEMENTS),
+        ("read", read::STATEMENTS),
+        ("hand", hand::STATEMENTS),
+        ("idempotency", idempotency::STATEMENTS),
+        ("retention", retention::STATEMENTS),
+        if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
+    ];
+    for (file, list) in files {
+        all.extend(list.iter().map(|(name, sql)| (format!("{file}::{name}"), *sql)));
+    }
+    if kind == "postgres" {
+        all.extend(
+            claim::CLAIMS_POSTGRES.iter().map(|sql| ("claim::CLAIMS_POSTGRES".to_owned(), sql.as_str())),
+        );
+    }
+    all.push(("statements::SELECT_MIGRATIONS".to_owned(), SELECT_MIGRATIONS));
+    let rows: &[(&str, &'static Rows)] = &[
+        ("accept::INSERT_EVENTS", &accept::INSERT_EVENTS),
+        ("accept::INSERT_BODIES", &accept::INSERT_BODIES),
+        ("accept::INSERT_OPEN", &accept::INSERT_OPEN),
+        ("accept::SELECT_KNOWN", &accept::SELECT_KNOWN),
+        ("plan::CLOSE_EVENTS", &plan::CLOSE_EVENTS),
+        ("plan::SELECT_HELD", &plan::SELECT_HELD),
+        ("plan::INSERT_ROUTINGS", &plan::INSERT_ROUTINGS),
+        ("plan::INSERT_DELIVERIES", &plan::INSERT_DELIVERIES),
+        ("plan::INSERT_DELIVERY_BODIES", &plan::INSERT_DELIVERY_BODIES),
+        ("record::UPDATE_DELIVERIES", &record::UPDATE_DELIVERIES),
+        ("record::INSERT_ATTEMPTS", &record::INSERT_ATTEMPTS),
+        ("record::SELECT_HELD", &record::SELECT_HELD),
+        ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
+        ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
+        ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),
+        ("retention::DELETE_BODIES", &retention::DELETE_BODIES),
+        ("retention::DELETE_ROUTINGS", &retention::DELETE_ROUTINGS),
+        ("retention::DELETE_DELIVERIES", &retention::DELETE_DELIVERIES),
+        ("retention::DELETE_DELIVERY_BODIES", &retention::DELETE_DELIVERY_BODIES),
+        ("retention::DELETE_ATTEMPTS", &retention::DELETE_ATTEMPTS),
+    ];
+    for (name, rows) in rows {
+        all.extend(rows.all().map(|sql| ((*name).to_owned(), sql)));
+    }
+    all
+}
+
+/// Compares the migrations that a database has seen with those that this version knows.
+pub(super) fn check_schema(
+    known: &Migrator,
+    applied: Result<Vec<(i64, bool)>, sqlx::Error>,
+) -> Result<(), StoreError> {
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(sqlx::Error::Database(e)) => {
+            return Err(StoreError::Schema { why: format!("it has none: {e}") });
+        }
+        Err(e) => return Err(e.into()),
+    };
+    let known: Vec<i64> = known.iter().map(|m| m.version).collect();
+    if let Some((version, _)) = applied.iter().find(|(_, success)| !success) {
+        return Err(StoreError::Schema { why: format!("migration {version} was begun but not ended") });
+    }
+    let applied: Vec<i64> = applied.into_iter().map(|(version, _)| version).collect();
+    if applied != known {
+        return Err(StoreError::Schema { why: format!("it has the migrations {applied:?}, not {known:?}") });
+    }
+    Ok(())
+}
+
+pub(super) fn schema_error(e: MigrateError) -> StoreError {
+    match e {
+        MigrateError::Execute(e) => StoreError::Database(e),
+        other => StoreError::Schema { why: other.to_string() },
+    }
+}

@@ -1,0 +1,500 @@
+//! The one task that writes, turn by turn.
+//!
+//! Whatever has queued while the last turn committed is written by the next in one transaction; then the waiting
+//! callers are answered. It awaits nothing but the database inside a turn. What the statements say stands in the files
+//! of the business steps; it must not know who waits for the answers.
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::db::{Conn, Db, on_db};
+use super::error::{AcceptError, HeldError, StoreError};
+use super::work::{Acceptance, NewAttempt, NewEvent, Plan};
+use super::{Done, Shared, Wake, accept, plan, postgres, record};
+
+/// Work items (events, plans and attempts) that one turn takes at most.
+const TURN_ITEMS: usize = 2_048;
+
+/// Bytes of bodies that one turn takes at most; the group that crosses the line is still taken.
+const TURN_BYTES: usize = 8 << 20;
+
+/// What a job gives its caller, whatever the type.
+pub(super) type Given = Box<dyn Any + Send>;
+
+/// A job's writes, which run inside its transaction.
+pub(super) type Steps = Box<
+    dyn for<'c, 'w> FnOnce(
+            &'c mut Work<'w>,
+        ) -> Pin<Box<dyn Future<Output = Result<Given, StoreError>> + Send + 'c>>
+        + Send,
+>;
+
+/// A write that is not one of the three of the event's way: its own transaction between two turns.
+pub(super) struct Job {
+    pub(super) steps: Steps,
+    /// Told after the commit.
+    pub(super) answer: oneshot::Sender<Result<Given, StoreError>>,
+}
+
+/// What a job works with.
+pub(super) struct Work<'w> {
+    pub(super) conn: &'w mut Conn,
+    pub(super) shared: &'w Shared,
+    /// Sent after the commit.
+    pub(super) wakes: &'w mut Vec<Wake>,
+}
+
+/// Who waits for an answer. The lock is never contended: it lets a turn be lent to its steps between threads.
+pub(super) struct Caller<T>(Mutex<Done<T>>);
+
+impl<T> Caller<T> {
+    pub(super) fn new(done: Done<T>) -> Self {
+        Self(Mutex::new(done))
+    }
+
+    /// Calls it.
+    pub(super) fn tell(self, answer: T) {
+        (self.0.into_inner().unwrap_or_else(PoisonError::into_inner))(answer);
+    }
+}
+
+/// A request's events, which stand or fall together.
+pub(super) struct Group {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) done: Caller<Result<Vec<Acceptance>, AcceptError>>,
+}
+
+/// An event's plan, and who waits for it.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) done: Caller<Result<(), HeldError>>,
+}
+
+/// An attempt, and who waits for it.
+pub(super) struct Attempted {
+    pub(super) attempt: NewAttempt,
+    pub(super) done: Caller<Result<(), HeldError>>,
+}
+
+/// What is sent to the writer.
+pub(super) enum Command {
+    Accept(Group),
+    Plan(Planned),
+    Record(Attempted),
+    Job(Job),
+    Close(oneshot::Sender<()>),
+}
+
+/// What one transaction writes.
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) groups: Vec<Group>,
+    pub(super) plans: Vec<Planned>,
+    pub(super) attempts: Vec<Attempted>,
+}
+
+impl Turn {
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn len(&self) -> usize {
+        self.groups.len() + self.plans.len() + self.attempts.len()
+    }
+
+    /// Two turns of half the size, so that what is bad is found in a few steps.
+    fn halves(mut self) -> (Self, Self) {
+        let second = Self {
+            groups: self.groups.split_off(self.groups.len() / 2),
+            plans: self.plans.split_off(self.plans.len().div_ceil(2)),
+            attempts: self.attempts.split_off(self.attempts.len() / 2),
+        };
+        (self, second)
+    }
+
+    fn fail(self, mut error: impl FnMut() -> StoreError) {
+        for group in self.groups {
+            group.done.tell(Err(AcceptError::Store(error())));
+        }
+        for p in self.plans {
+            p.done.tell(Err(HeldError::Store(error())));
+        }
+        for a in self.attempts {
+            a.done.tell(Err(HeldError::Store(error())));
+        }
+    }
+}
+
+/// How a turn ended that was not committed.
+enum Undone {
+    /// Some of it was known, refused or lost: what is left must be written again.
+    Again,
+    /// The database said no.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Undone {
+    fn from(e: StoreError) -> Self {
+        Self::Failed(e)
+    }
+}
+
+/// The task's state.
+pub(super) struct Writer {
+    pub(super) conn: Option<Conn>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) queue: mpsc::UnboundedReceiver<Command>,
+    /// What a commit of unknown outcome may have left held by this node though nobody works on it.
+    pub(super) doubtful: Doubtful,
+    /// What hears other nodes; it ends with the writer.
+    pub(super) listener: Option<tokio::task::JoinHandle<()>>,
+    /// The data folder's lock; it is given up with the writer.
+    pub(super) lock: Option<std::fs::File>,
+}
+
+impl Command {
+    /// Tells the caller that there is no writer any more.
+    pub(super) fn refuse(self) {
+        match self {
+            Self::Accept(g) => g.done.tell(Err(AcceptError::Store(StoreError::Closed))),
+            Self::Plan(p) => p.done.tell(Err(HeldError::Store(StoreError::Closed))),
+            Self::Record(a) => a.done.tell(Err(HeldError::Store(StoreError::Closed))),
+            // Their callers see that the channel's other end is gone.
+            Self::Job(_) | Self::Close(_) => {}
+        }
+    }
+}
+
+/// Keys of events and deliveries whose commit was not answered.
+#[derive(Default)]
+pub(super) struct Doubtful {
+    pub(super) events: Vec<(String, i64, String)>,
+    pub(super) deliveries: Vec<(String, String)>,
+}
+
+impl Writer {
+    /// Takes turns until it is closed or every sender is gone.
+    pub(super) async fn run(mut self) {
+        let mut next = None;
+        loop {
+            let first = match next.take() {
+                Some(command) => Some(command),
+                None => self.queue.recv().await,
+            };
+            let Some(first) = first else { break };
+            match first {
+                Command::Close(told) => {
+                    self.queue.close();
+                    while let Some(late) = self.queue.recv().await {
+                        late.refuse();
+                    }
+                    self.end().await;
+                    // Whoever asked may be gone.
+                    let _ = told.send(());
+                    return;
+                }
+                Command::Job(job) => self.job(job).await,
+                work => {
+                    let turn = self.gather(work, &mut next);
+                    self.turn(turn).await;
+                }
+            }
+        }
+        self.end().await;
+    }
+
+    /// Drains what has queued, up to the bounds of a turn. A command that is not part of a turn ends it.
+    fn gather(&mut self, first: Command, next: &mut Option<Command>) -> Turn {
+        let (mut turn, mut items, mut bytes) = (Turn::default(), 0, 0);
+        let mut command = Some(first);
+        while let Some(c) = command.take() {
+            match c {
+                Command::Accept(group) => {
+                    items += group.events.len();
+                    bytes += group.events.iter().map(|e| e.event.payload.len()).sum::<usize>();
+                    self.shared.queued.fetch_sub(group.events.len(), Ordering::Relaxed);
+                    turn.groups.push(group);
+                }
+                Command::Plan(p) => {
+                    items += 1 + p.plan.routings.iter().map(|r| r.deliveries.len()).sum::<usize>();
+                    bytes += plan::bytes(&p.plan);
+                    turn.plans.push(p);
+                }
+                Command::Record(a) => {
+                    items += 1;
+                    bytes += a.attempt.response_body.as_ref().map_or(0, bytes::Bytes::len);
+                    turn.attempts.push(a);
+                }
+                other => {
+                    *next = Some(other);
+                    break;
+                }
+            }
+            if items >= TURN_ITEMS || bytes >= TURN_BYTES {
+                break;
+            }
+            command = self.queue.try_recv().ok();
+        }
+        turn
+    }
+
+    /// Writes a turn. What is bad in it fails alone: a turn that the database refuses is halved until it is found.
+    async fn turn(&mut self, turn: Turn) {
+        let mut stack = vec![turn];
+        while let Some(turn) = stack.pop() {
+            if let Some((turn, error)) = self.write(turn).await {
+                if turn.len() > 1 && is_about_rows(&error) {
+                    let (first, second) = turn.halves();
+                    stack.push(second);
+                    stack.push(first);
+                    continue;
+                }
+                if breaks_connection(&error) {
+                    self.doubt(&turn);
+                    self.drop_conn();
+                }
+                let text = error.to_string();
+                let mut first = Some(error);
+                turn.fail(|| first.take().unwrap_or_else(|| StoreError::Turn { why: text.clone() }));
+            }
+        }
+    }
+
+    /// One or more tries at a turn's transaction. Gives back what could not be written.
+    async fn write(&mut self, mut turn: Turn) -> Option<(Turn, StoreError)> {
+        let mut known = accept::Known::default();
+        // Each round settles at least one event, plan or attempt, unless another node is at work on the same rows.
+        for _ in 0..8 {
+            if turn.is_empty() {
+                return None;
+            }
+            if let Err(e) = self.prepare(&mut turn).await {
+                return Some((turn, e));
+            }
+            let resolved = accept::resolve(&self.shared, &turn.groups, &known);
+            let mut wakes = Vec::new();
+            match self.attempt(&turn, &resolved, &mut wakes).await {
+                Ok(()) => {
+                    accept::answer(&self.shared, std::mem::take(&mut turn.groups), resolved);
+                    for p in turn.plans {
+                        p.done.tell(Ok(()));
+                    }
+                    for a in turn.attempts {
+                        a.done.tell(Ok(()));
+                    }
+                    self.shared.wake(wakes);
+                    return None;
+                }
+                Err(Undone::Failed(e)) => return Some((turn, e)),
+                Err(Undone::Again) => {
+                    if let Err(e) = self.settle(&mut turn, &mut known).await {
+                        return Some((turn, e));
+                    }
+                }
+            }
+        }
+        Some((turn, StoreError::Turn { why: "the rows kept changing under it".to_owned() }))
+    }
+
+    /// Looks up what a turn needs to know before it is resolved: carriers that this node has not seen, full backlogs.
+    async fn prepare(&mut self, turn: &mut Turn) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        accept::learn(self.conn().await?, &shared, &turn.groups).await
+    }
+
+    /// The transaction itself.
+    async fn attempt(
+        &mut self,
+        turn: &Turn,
+        resolved: &accept::Resolved,
+        wakes: &mut Vec<Wake>,
+    ) -> Result<(), Undone> {
+        let shared = Arc::clone(&self.shared);
+        let conn = self.conn().await?;
+        begin(conn, &shared).await?;
+        let written = async {
+            if !accept::write(conn, &shared, resolved, wakes).await? {
+                return Ok(false);
+            }
+            if !plan::write(conn, &shared, &turn.plans, wakes).await? {
+                return Ok(false);
+            }
+            record::write(conn, &shared, &turn.attempts, wakes).await
+        }
+        .await;
+        match self.finish(written.map(|complete| complete.then_some(())), wakes).await? {
+            Some(()) => Ok(()),
+            None => Err(Undone::Again),
+        }
+    }
+
+    /// After a turn that did not change all the rows that it named: finds out which, and answers those.
+    async fn settle(&mut self, turn: &mut Turn, known: &mut accept::Known) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let conn = self.conn().await?;
+        accept::look_up(conn, &turn.groups, known).await?;
+        plan::drop_lost(conn, &shared, &mut turn.plans).await?;
+        record::drop_lost(conn, &shared, &mut turn.attempts).await
+    }
+
+    /// Commits what was written, or takes it back. `Ok(None)` is taken back as well.
+    async fn finish<T>(
+        &mut self,
+        written: Result<Option<T>, StoreError>,
+        wakes: &mut Vec<Wake>,
+    ) -> Result<Option<T>, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let conn = self.conn().await?;
+        let end = match written {
+            Ok(Some(value)) => {
+                let mut seen = HashSet::new();
+                wakes.retain(|w| seen.insert(w.clone()));
+                let told = postgres::tell_others(conn, &shared, wakes).await;
+                match told {
+                    Ok(()) => conn.run("COMMIT").await.map(|()| Some(value)).map_err(StoreError::from),
+                    Err(e) => Err(e),
+                }
+            }
+            Ok(None) => return conn.run("ROLLBACK").await.map(|()| None).map_err(StoreError::from),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = &end {
+            // SQLite has already rolled back after some errors; a lost connection has no transaction any more.
+            let rolled = conn.run("ROLLBACK").await;
+            if breaks_connection(e) || rolled.is_err_and(|e| !matches!(e, sqlx::Error::Database(_))) {
+                self.drop_conn();
+            }
+        }
+        end
+    }
+
+    async fn job(&mut self, job: Job) {
+        let mut wakes = Vec::new();
+        let result = self.steps(job.steps, &mut wakes).await;
+        if result.as_ref().is_err_and(breaks_connection) {
+            self.drop_conn();
+        }
+        let ok = result.is_ok();
+        // Whoever asked may be gone; the write stands all the same.
+        let _ = job.answer.send(result);
+        if ok {
+            self.shared.wake(wakes);
+        }
+    }
+
+    async fn steps(&mut self, steps: Steps, wakes: &mut Vec<Wake>) -> Result<Given, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let conn = self.conn().await?;
+        begin(conn, &shared).await?;
+        let written = steps(&mut Work { conn, shared: &shared, wakes: &mut *wakes }).await;
+        self.finish(written.map(Some), wakes).await?.ok_or(StoreError::Closed)
+    }
+
+    /// The connection, made anew when it was lost. What a lost commit left in doubt is released first.
+    async fn conn(&mut self) -> Result<&mut Conn, StoreError> {
+        if self.conn.is_none() {
+            let conn = self.shared.connect_writer().await?;
+            self.conn = Some(conn);
+        }
+        let Some(conn) = self.conn.as_mut() else { return Err(StoreError::Closed) };
+        if !(self.doubtful.events.is_empty() && self.doubtful.deliveries.is_empty()) {
+            super::node::release_doubtful(conn, self.shared.node.as_str(), &self.doubtful).await?;
+            self.doubtful = Doubtful::default();
+        }
+        Ok(conn)
+    }
+
+    fn drop_conn(&mut self) {
+        // On SQLite the connection is a file of this process and cannot be lost.
+        if matches!(self.conn, Some(Db::Postgres(_))) {
+            self.conn = None;
+        }
+    }
+
+    /// Remembers what may be held from birth by a turn whose commit was not answered.
+    fn doubt(&mut self, turn: &Turn) {
+        for group in &turn.groups {
+            for e in &group.events {
+                let key = (e.event.carrier.to_string(), e.event.received.0, e.event.id.to_string());
+                self.doubtful.events.push(key);
+            }
+        }
+        for p in &turn.plans {
+            for d in p.plan.routings.iter().flat_map(|r| &r.deliveries) {
+                self.doubtful.deliveries.push((p.plan.event.carrier.to_string(), d.id.to_string()));
+            }
+        }
+    }
+
+    /// Releases what this node holds and removes its row, so that others need not wait for its lease to lapse.
+    async fn end(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
+        let node = self.shared.node.clone();
+        if let Ok(conn) = self.conn().await {
+            let released = super::node::leave(conn, node.as_str()).await;
+            if let Err(error) = released {
+                tracing::warn!(%error, "this node's work is not released; others take it over when its lease lapses");
+            }
+        }
+        match self.conn.take() {
+            Some(Db::Sqlite(c)) => drop(sqlx::Connection::close(c).await),
+            Some(Db::Postgres(c)) => drop(sqlx::Connection::close(c).await),
+            None => {}
+        }
+        self.lock = None;
+    }
+}
+
+/// Opens a transaction. On PostgreSQL it also proves that this node has not been taken over, and keeps it so until
+/// the end: the lock makes a take-over wait, which then sees what this transaction wrote.
+async fn begin(conn: &mut Conn, shared: &Shared) -> Result<(), StoreError> {
+    match conn {
+        Db::Sqlite(_) => conn.run("BEGIN IMMEDIATE").await?,
+        Db::Postgres(_) => {
+            conn.run("BEGIN").await?;
+            let held: Option<(i64,)> = on_db!(&mut *conn, |c| {
+                sqlx::query_as(postgres::HOLD_NODE).bind(shared.node.as_str()).fetch_optional(c).await?
+            });
+            if held.is_none() {
+                conn.run("ROLLBACK").await?;
+                return Err(StoreError::NodeLost);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether halving a turn can help: something about one of its rows, not about the database.
+fn is_about_rows(e: &StoreError) -> bool {
+    match e {
+        StoreError::Database(sqlx::Error::Database(e)) => {
+            e.kind() != sqlx::error::ErrorKind::Other
+                // PostgreSQL's class 22 (data exceptions) and SQLite's 1 (e.g. a text that is too long), 18, 20.
+                || e.code().is_some_and(|c| c.starts_with("22") || matches!(&*c, "18" | "20"))
+        }
+        StoreError::Database(sqlx::Error::Encode(_)) | StoreError::Turn { .. } => true,
+        _ => false,
+    }
+}
+
+/// Whether the connection is of no more use.
+pub(super) fn breaks_connection(e: &StoreError) -> bool {
+    match e {
+        StoreError::Database(sqlx::Error::Database(e)) => {
+            // The server is shutting down, or has ended this session.
+            e.code().is_some_and(|c| c.starts_with("57P"))
+        }
+        StoreError::Database(
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed,
+        ) => true,
+        _ => false,
+    }
+}
