@@ -35,6 +35,39 @@ pub struct SubscriptionSpec {
     pub on_fault: OnFault,
 }
 
+/// A part of a subscription that is larger than its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it has {size}: the limit `{limit}` is {max}")]
+pub struct Excess {
+    /// The member.
+    pub field: &'static str,
+    /// How much is there.
+    pub size: usize,
+    /// The limit's name.
+    pub limit: &'static str,
+    /// The limit.
+    pub max: usize,
+}
+
+impl SubscriptionSpec {
+    /// The first part that is larger than its limit.
+    pub fn excess(&self) -> Option<Excess> {
+        let settings: usize = self.settings.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let filter = self.filter.as_ref().map_or(0, |filter| filter.chars().count());
+        [
+            ("event_types", self.event_types.len(), "subscription_event_types", 64),
+            ("filter", filter, "filter_characters", 4_096),
+            ("plugins", self.plugins.len(), "subscription_plugins", 8),
+            ("destinations", self.destinations.len(), "subscription_destinations", 64),
+            ("settings", self.settings.len(), "settings", 64),
+            ("settings", settings, "settings_bytes", 64 << 10),
+        ]
+        .into_iter()
+        .find(|(_, size, _, max)| size > max)
+        .map(|(field, size, limit, max)| Excess { field, size, limit, max })
+    }
+}
+
 /// A policy by the name of its profile, with the fields that differ from it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -1,0 +1,90 @@
+//! The management API under `/v1`: one file per noun, handlers of about ten lines over the store.
+//!
+//! `proof` says who may, `extract` reads requests, `problem` is what goes wrong, `state` the doors to the rest of the
+//! host. It must not know SQL, Wasm or how deliveries are sent.
+
+pub mod auth;
+pub mod carriers;
+pub mod deliveries;
+pub mod destination_views;
+pub mod destinations;
+mod document;
+pub mod events;
+pub mod extract;
+pub mod idempotency;
+pub mod keys;
+pub mod list;
+pub mod log_views;
+pub mod plugin_views;
+pub mod plugins;
+pub mod problem;
+pub mod proof;
+pub mod state;
+pub mod subscriptions;
+pub mod tables;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use auth::{KeyRing, Principal, mint};
+pub use state::{ApiLimits, ApiParts, ApiState, Checks, PluginAdmin, Tester};
+
+use crate::ingest::{self, IngestLimits};
+use problem::{Code, Problem};
+
+/// The routes with their limits on bodies.
+fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> {
+    let body = |max: usize| DefaultBodyLimit::max(max);
+    let small = OpenApiRouter::new()
+        .merge(carriers::routes())
+        .merge(keys::routes())
+        .merge(destinations::routes())
+        .merge(subscriptions::routes())
+        .merge(plugins::routes())
+        .merge(events::routes())
+        .merge(deliveries::routes())
+        .merge(document::routes())
+        .layer(body(limits.request_bytes));
+    OpenApiRouter::with_openapi(document::frame())
+        .merge(small)
+        .merge(plugins::upload_routes().layer(body(limits.component_bytes)))
+        .merge(tables::routes().layer(body(limits.table_bytes)))
+        .merge(
+            OpenApiRouter::new().routes(routes!(ingest::http::post_events)).layer(body(ingest.request_bytes)),
+        )
+}
+
+/// Everything under `/v1`, and problem details for every path and method that there is not.
+pub fn router(state: ApiState) -> axum::Router {
+    use axum::extract::FromRef;
+    use std::sync::Arc;
+    let limits = <Arc<ApiLimits>>::from_ref(&state);
+    let ingest = <Arc<IngestLimits>>::from_ref(&state);
+    let (router, _) = routes(&limits, &ingest).split_for_parts();
+    router
+        .layer(from_fn_with_state(state.clone(), idempotency::idempotent))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(state)
+}
+
+/// The OpenAPI 3.1 document of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, document) = routes(&ApiLimits::default(), &IngestLimits::default()).split_for_parts();
+    document::finish(document)
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::new(
+        Code::NotFound,
+        format!("there is nothing at `{}`; `/v1/openapi.json` lists what there is", uri.path()),
+    )
+}
+
+async fn no_such_method(uri: Uri, method: axum::http::Method) -> Problem {
+    let detail = format!("`{}` does not take {method}; `/v1/openapi.json` lists what it takes", uri.path());
+    Problem::new(Code::MethodNotAllowed, detail)
+}
