@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde_json::json;
 
 use crate::api::state::{
     Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
@@ -58,7 +59,12 @@ impl PluginAdmin for Doors {
     ) -> BoxFuture<'_, Result<Uploaded, PluginAdminError>> {
         Box::pin(async move {
             let (version, checked) = self.router.upload(&owner, &name, component, limits).await?;
-            Ok(Uploaded { version, report: checked.to_json() })
+            let report = json!({
+                "imports": checked.imports,
+                "warnings": checked.warnings,
+                "smoke_us": u64::try_from(checked.smoke.as_micros()).unwrap_or(u64::MAX),
+            });
+            Ok(Uploaded { version, report })
         })
     }
 
@@ -79,9 +85,11 @@ impl PluginAdmin for Doors {
 impl From<RegistryError> for PluginAdminError {
     fn from(error: RegistryError) -> Self {
         match error {
-            RegistryError::Check(why) => {
-                Self::Refused { limit: why.limit().map(str::to_owned), detail: why.to_string() }
-            }
+            RegistryError::Check(why) if why.is_hosts() => Self::Host(why.to_string()),
+            RegistryError::Check(why) => Self::Refused {
+                limit: why.limit().map(str::to_owned),
+                detail: why.to_string(),
+            },
             RegistryError::Missing(what) => Self::Missing { what },
             RegistryError::NothingBefore => Self::NoPrevious,
             RegistryError::NotLoadable(why) => Self::Host(why),
@@ -92,7 +100,6 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Doors {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        // The names stand for any: only the description is checked.
         Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
     }
 
@@ -101,16 +108,17 @@ impl Checks for Doors {
             position: why.position(),
             ..Unfit::new(why.field(), why)
         })?;
-        Policy::resolve(&spec.policy).map_err(|why| Unfit::new(format!("policy.{}", why.field()), why))?;
+        Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
         Ok(())
     }
 
     fn signing_secret(&self, asymmetric: bool) -> String {
-        sign::generate(asymmetric, clock::random_bytes())
+        let random = clock::random_bytes();
+        if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }
     }
 
     fn public_key(&self, secret: &str) -> Option<String> {
-        sign::public_key(secret)
+        sign::public_key(secret).ok()
     }
 
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {

@@ -32,8 +32,8 @@ impl Client {
     /// # Errors
     /// When the TLS set-up fails.
     pub fn new(target: &Target) -> anyhow::Result<Self> {
-        crate::deliver::install_crypto();
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(crate::deliver::http::tls().context("cannot set up TLS")?)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(std::time::Duration::from_secs(120))

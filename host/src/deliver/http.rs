@@ -161,7 +161,11 @@ impl Sender {
 }
 
 /// TLS by ring, trusting what the system trusts, or Mozilla's list where the system has none.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+/// What TLS connections are made with: the system's certificates and no other.
+///
+/// # Errors
+/// When the provider has no usable protocol version.
+pub fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {

@@ -112,6 +112,12 @@ pub struct Permit {
     begun: bool,
 }
 
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").field("queued", &self.queued()).field("under_way", &self.under_way()).finish()
+    }
+}
+
 impl Lanes {
     /// Lanes whose deliveries are sent by `run`, in tasks of `tracker`.
     pub fn new(

@@ -124,6 +124,39 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Checks a destination without keeping what was prepared: for its registration.
+    ///
+    /// # Errors
+    /// As [`Target::compile`].
+    pub fn check(
+        spec: &DestinationSpec,
+        secrets: &DestinationSecrets,
+        policy: &AddressPolicy,
+    ) -> Result<(), TargetError> {
+        match spec.kind {
+            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
+            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+        }
+    }
+}
+
+impl TargetError {
+    /// The member of the description that is at fault.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NoUrl
+            | Self::Url { .. }
+            | Self::UrlLength { .. }
+            | Self::Scheme { .. }
+            | Self::UrlPart { .. }
+            | Self::Address(_) => "url",
+            Self::HeadersSize { .. } | Self::Header { .. } => "headers",
+            Self::Signing(_) => "signing",
+        }
+    }
+}
+
 impl HttpTarget {
     fn compile(
         spec: &DestinationSpec,

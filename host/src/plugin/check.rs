@@ -171,6 +171,19 @@ impl CheckError {
         }
     }
 
+    /// The limit that was hit, by its name in the configuration or the documentation.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::TooBig { .. } => Some("component_bytes_max"),
+            Self::TooManyParts { .. } => Some("component_parts"),
+            Self::Compile(CompileError::Time(_)) => Some("compile_cpu_s"),
+            Self::Compile(CompileError::Memory(_)) => Some("compile_memory_bytes"),
+            Self::Start(Fault::LimitHit { limit, .. }) | Self::Smoke(Fault::LimitHit { limit, .. }) => Some(limit),
+            Self::Start(Fault::Deadline { .. }) | Self::Smoke(Fault::Deadline { .. }) => Some("wall_ms"),
+            _ => None,
+        }
+    }
+
     /// Whether the host is to blame, and not the upload.
     pub fn is_hosts(&self) -> bool {
         self.code() == "host_failed"

@@ -146,6 +146,12 @@ pub struct RuntimeMetrics {
     pub busy: Duration,
 }
 
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
     /// Makes the engine and starts its threads.
     ///

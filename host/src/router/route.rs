@@ -81,7 +81,7 @@ impl Router {
 
     fn run(&self, gathering: &Arc<Gathering>, standing: &Standing, tries: u32) {
         match &standing.plugins {
-            Plugins::Ready(chain) => self.start(gathering.clone(), standing.id.clone(), chain.clone(), tries),
+            Plugins::Ready(chain) => self.submit(gathering.clone(), standing.id.clone(), chain.clone(), tries),
             Plugins::None => self.conclude(gathering, conclude::untouched(), &standing.id, tries),
             Plugins::NotReady(why) => {
                 gathering.add(conclude::not_ready(standing.id.clone(), why.clone(), tries));
@@ -90,7 +90,7 @@ impl Router {
         }
     }
 
-    fn start(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
+    fn submit(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
         let event = gathering.event.clone();
         let carrier = event.carrier.clone();
         let router = self.clone();
