@@ -99,6 +99,16 @@ pub enum TargetError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A number is out of its range.
+    #[error("{field}: {value} is out of range, it takes 1 to {max}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What was given.
+        value: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -116,6 +126,13 @@ impl Target {
         secrets: &DestinationSecrets,
         policy: &AddressPolicy,
     ) -> Result<Self, TargetError> {
+        for (field, value, max) in
+            [("concurrency", spec.concurrency, 100), ("rate_per_minute", spec.rate_per_minute, 60_000)]
+        {
+            if let Some(value) = value.filter(|n| !(1..=max).contains(n)) {
+                return Err(TargetError::OutOfRange { field, value, max });
+            }
+        }
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
             kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
@@ -315,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_signing_secret_is_refused_and_other_kinds_compile() {
+    fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
         let spec = |kind| DestinationSpec {
             kind,
             url: Some("https://example.com".to_owned()),
@@ -330,6 +347,21 @@ mod tests {
             Target::compile(carrier, name, &spec(kind), &secrets, &AddressPolicy::default())
         };
         assert!(matches!(compile(DestinationKind::Http), Err(TargetError::Signing(_))));
+        let compile_numbers = |concurrency, rate_per_minute| {
+            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Email) };
+            let (carrier, name) = ("acme".parse().unwrap(), "main".parse().unwrap());
+            Target::compile(carrier, name, &spec, &secrets, &AddressPolicy::default())
+                .map(drop)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(compile_numbers(Some(100), Some(60_000)), Ok(()));
+        for (concurrency, rate, expected) in [
+            (Some(0), None, "concurrency: 0 is out of range, it takes 1 to 100"),
+            (Some(101), None, "concurrency: 101 is out of range, it takes 1 to 100"),
+            (None, Some(60_001), "rate_per_minute: 60001 is out of range, it takes 1 to 60000"),
+        ] {
+            assert_eq!(compile_numbers(concurrency, rate), Err(expected.to_owned()));
+        }
         assert!(compile(DestinationKind::Email).is_ok() && compile(DestinationKind::Sftp).is_ok());
     }
 }
