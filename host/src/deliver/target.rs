@@ -3,6 +3,8 @@
 //!
 //! It must not know deliveries; `request` puts the two together.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use url::{Host, Url};
 
@@ -40,6 +42,8 @@ pub(super) enum Way {
 #[derive(Debug, Clone)]
 pub(super) struct HttpTarget {
     pub(super) url: Url,
+    /// The address where the host is one and no name: no resolver sees it, so the sender checks it itself.
+    pub(super) literal: Option<IpAddr>,
     pub(super) method: HttpMethod,
     /// `accept`, `content-type`, `user-agent` and the static headers, which are marked as sensitive.
     pub(super) headers: HeaderMap,
@@ -139,6 +143,14 @@ impl Target {
         };
         Ok(Self { carrier, name, way })
     }
+
+    /// The address that it is sent to where its host is one and no name.
+    pub(super) fn literal(&self) -> Option<IpAddr> {
+        match &self.way {
+            Way::Http(http) => http.literal,
+            Way::Unavailable(_) => None,
+        }
+    }
 }
 
 impl HttpTarget {
@@ -148,13 +160,18 @@ impl HttpTarget {
         policy: &AddressPolicy,
     ) -> Result<Self, TargetError> {
         let url = check_url(spec.url.as_deref().ok_or(TargetError::NoUrl)?, policy)?;
+        let literal = match url.host() {
+            Some(Host::Ipv4(ip)) => Some(ip.into()),
+            Some(Host::Ipv6(ip)) => Some(ip.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
         let mut headers = HeaderMap::with_capacity(16);
         let agent = concat!("Hookyard/", env!("CARGO_PKG_VERSION"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         add_static(&mut headers, secrets)?;
-        Ok(Self { url, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
+        Ok(Self { url, literal, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
     }
 }
 
@@ -185,7 +202,7 @@ fn check_url(text: &str, policy: &AddressPolicy) -> Result<Url, TargetError> {
             let name = name.trim_end_matches('.');
             // Known without asking: such names are always this machine (RFC 6761).
             if name == "localhost" || name.ends_with(".localhost") {
-                policy.check(std::net::Ipv4Addr::LOCALHOST.into())?;
+                policy.check(Ipv4Addr::LOCALHOST.into())?;
             }
         }
         None => return refuse("no host", ""),
