@@ -14,3 +14,5 @@ pub mod store;
 
 // The plugins that come with the host.
 pub mod stock;
+
+pub mod cli;
