@@ -9,10 +9,8 @@ pub mod event;
 
 pub mod carrier;
 
-// 1: HTTP in, and everything that is managed over HTTP.
+// 1: HTTP in → accepted.
 pub mod ingest;
-
-pub mod api;
 
 // 2, 5, 7: durable truth.
 pub mod store;
@@ -20,8 +18,10 @@ pub mod store;
 // 3: pure. Which of a carrier's subscriptions want an event.
 pub mod matching;
 
-// 4: the plugins of the carriers.
+// 4: the plugins of the carriers, and those that come with the host.
 pub mod plugin;
+
+pub mod stock;
 
 // 6: out of the door. `retry` (pure) says when again.
 pub mod deliver;
@@ -30,9 +30,22 @@ pub mod retry;
 
 pub mod secrets;
 
+// The only part that composes 2 to 7.
+pub mod router;
+
+// The management API, and the doors from it to the stages.
+pub mod api;
+
+mod doors;
+
 // How it is set up, started, watched and stopped.
 pub mod config;
 
 pub mod lifecycle;
 
 pub mod telemetry;
+
+pub mod host;
+
+// The binary's subcommands.
+pub mod cli;

@@ -1,9 +1,12 @@
-//! Write Hookyard plugins in Rust.
+// Its examples are tested from `hookyard-macros`, which can depend on the SDK under the name that authors give it.
+#![cfg_attr(not(doctest), doc = include_str!("../README.md"))]
+#![warn(missing_docs)]
 
 mod delivery;
 mod event;
 mod failure;
 mod json;
+mod pick;
 mod plugin;
 mod verdict;
 

@@ -1,6 +1,7 @@
 //! Lines for the plugin's log, which the carrier can read beside the event.
 //!
 //! ```
+//! # extern crate hookyard_sdk as hookyard;
 //! # let event = hookyard::testing::event("case.closed", &hookyard::json!({}));
 //! hookyard::log::info!("closed: {}", event.id);
 //! ```

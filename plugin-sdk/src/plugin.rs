@@ -17,6 +17,7 @@ pub trait Plugin {
 /// Exports a type that implements [`Plugin`] as the component. At most once in a crate; natively it does nothing.
 ///
 /// ```
+/// # extern crate hookyard_sdk as hookyard;
 /// use hookyard::{Event, Plugin, Result, Verdict};
 ///
 /// struct Closed;

@@ -1,1 +1,5 @@
-fn main() {}
+//! The integration tests: one binary, a module for each subject. They need real sockets, databases and components.
+
+mod deliver;
+mod hostile;
+mod plugin;

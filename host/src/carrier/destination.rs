@@ -101,6 +101,11 @@ impl std::fmt::Debug for DestinationSecrets {
     }
 }
 
+/// The context under which a destination's secrets are sealed: they open nowhere else.
+pub fn secrets_context(carrier: &CarrierId, name: &DestinationName) -> String {
+    format!("destination/{carrier}/{name}")
+}
+
 /// One signing secret and until when it signs.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningSecret {

@@ -51,9 +51,6 @@ enum Command {
     Bench(bench::Args),
     /// Print the OpenAPI document of the API.
     Openapi,
-    /// Compile a plugin (used by the host itself, in a child process with limits).
-    #[command(hide = true)]
-    CompilePlugin(crate::plugin::CompileArgs),
 }
 
 /// Where the configuration is.
@@ -78,10 +75,12 @@ fn read_config(file: Option<&Path>) -> Result<Config, ConfigError> {
 
 /// Runs the subcommand that the arguments name. 0: done; 1: it failed, or found what it looks for; 2: bad arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
-        // Neither the runtime nor anything else must be alive in the process that compiles.
-        Command::CompilePlugin(args) => return crate::plugin::compile_main(&args),
+    // The host's own child that compiles a plugin: nothing else must be alive in its process.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|command| command == crate::plugin::COMPILE_COMMAND) {
+        return crate::plugin::compile_main(arguments);
+    }
+    let done = match Cli::parse().command {
         Command::Openapi => openapi::run(),
         Command::Check(args) => check::run(&args),
         command => on_runtime(command),
@@ -107,7 +106,7 @@ fn on_runtime(command: Command) -> anyhow::Result<ExitCode> {
             Command::Listen(args) => listen::run(args).await,
             Command::Plugin(args) => plugin::run(args).await,
             Command::Bench(args) => bench::run(args).await,
-            Command::Openapi | Command::Check(_) | Command::CompilePlugin(_) => Ok(ExitCode::SUCCESS),
+            Command::Openapi | Command::Check(_) => Ok(ExitCode::SUCCESS),
         }
     });
     // A blocked name look-up must not hold up the end of the process.

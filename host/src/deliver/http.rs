@@ -98,6 +98,9 @@ impl Sender {
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
+    ///
+    /// A 2xx counts when its answer has come in full, or [`MAX_ANSWER`] bytes of it: a receiver that breaks off in the
+    /// middle, or drips past the deadline, has not acknowledged anything.
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let built = match &target.way {

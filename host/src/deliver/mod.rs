@@ -1,5 +1,5 @@
-//! 6. Delivering: a permit is taken (`lanes`), the request is built (`target`, `request`) and signed (`sign`), the address
-//! is checked (`address`), and it is sent and its answer read within bounds (`http`).
+//! Stage 6, delivering: a permit is taken (`lanes`), the request is built (`target`, `request`) and signed (`sign`), the
+//! address is checked (`address`), and it is sent and its answer read within bounds (`http`).
 //!
 //! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
 

@@ -21,7 +21,9 @@ pub(super) const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::TAIL_CALL)
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::MULTI_MEMORY)
-    .union(WasmFeatures::COMPONENT_MODEL);
+    .union(WasmFeatures::COMPONENT_MODEL)
+    // Without them a table holds functions and nothing else, and no collector of garbage is compiled in.
+    .difference(WasmFeatures::GC_TYPES);
 
 /// How long one tick of the epoch is.
 pub(super) const TICK: Duration = Duration::from_millis(1);
@@ -179,7 +181,7 @@ mod tests {
         let config = run_config(4, &limits);
         // Reading the features back needs an engine: the crate's own defaults are added only there.
         let engine = Engine::new(&config).unwrap();
-        let config = engine.config();
+        let config = &engine;
         assert!(!config.get_concurrency_support());
         assert!(config.get_epoch_interruption());
         assert!(!config.get_consume_fuel());

@@ -262,7 +262,7 @@ impl Runtime {
     pub fn metrics(&self) -> RuntimeMetrics {
         let counters = &self.0.floor.counters;
         let pool = self.0.engine.pooling_allocator_metrics();
-        let slots = self.0.engine.config().get_pooling_config().map(|pool| pool.get_total_component_instances());
+        let slots = self.0.engine.get_pooling_config().map(|pool| pool.get_total_component_instances());
         let fault = |at: usize| (outcome::KINDS[at], counters.faults[at].load(Ordering::Relaxed));
         RuntimeMetrics {
             instances: pool.as_ref().map_or(0, |pool| pool.component_instances()),

@@ -94,7 +94,11 @@ impl Router {
                 () = self.life.soft().cancelled() => return Ok(()),
                 wake = wakes.recv() => matches!(wake, Ok(Wake::Work) | Err(_)),
                 () = self.rooms.freed() => false,
-                () = self.lanes.drained() => false,
+                lanes = self.lanes.eased() => {
+                    let now = self.clock.now();
+                    lanes.into_iter().for_each(|lane| self.timers.lane_due(lane, now));
+                    false
+                }
                 () = self.timers.earlier.notified() => false,
                 () = self.clock.sleep_until(next) => false,
                 () = tokio::time::sleep(SAFETY_NET) => true,
@@ -107,8 +111,7 @@ impl Router {
         for carrier in self.rooms.waiting() {
             self.claim_events(&carrier).await?;
         }
-        let (mut lanes, routings) = self.timers.take(now);
-        lanes.extend(self.lanes.take_short());
+        let (lanes, routings) = self.timers.take(now);
         for lane in lanes {
             self.claim_lane(&lane, now).await?;
         }

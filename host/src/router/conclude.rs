@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::clock::Millis;
 use crate::event::{DestinationName, SubscriptionId};
 use crate::plugin::{self, Content, Fault, Outcome, Ran};
@@ -69,6 +71,7 @@ pub(super) fn not_ready(subscription: SubscriptionId, why: String, tries: u32) -
 pub(super) fn untouched() -> Ran {
     Ran {
         result: Ok(Outcome::Forward(Content::Original)),
+        by: None,
         versions: Vec::new(),
         cost: Duration::ZERO,
         log: Vec::new(),
@@ -115,16 +118,23 @@ pub(super) fn conclude(
             }
             made
         }
-        Err(fault) => failed(&fault, subscription.clone(), tries, now),
+        Err(fault) => {
+            let reason = match (&fault, &ran.by) {
+                // It names its plugin itself.
+                (Fault::BreakerOpen { .. }, _) | (_, None) => fault.to_string(),
+                (_, Some((plugin, version))) => format!("plugin {plugin} version {version}: {fault}"),
+            };
+            failed(&fault, reason, subscription.clone(), tries, now)
+        }
     };
     made.versions =
         ran.versions.into_iter().map(|(plugin, version)| UsedVersion { plugin, version }).collect();
     made.cost_us = u64::try_from(ran.cost.as_micros()).unwrap_or(u64::MAX);
-    made.log = plugin::log_json(&ran.log, ran.log_dropped);
+    made.log = log_json(&ran.log, ran.log_dropped);
     Conclusion { routing: made, sends }
 }
 
-fn failed(fault: &Fault, subscription: SubscriptionId, tries: u32, now: Millis) -> NewRouting {
+fn failed(fault: &Fault, reason: String, subscription: SubscriptionId, tries: u32, now: Millis) -> NewRouting {
     let again = |most: u32| {
         if tries >= most {
             return (RoutingState::Parked, None);
@@ -134,13 +144,30 @@ fn failed(fault: &Fault, subscription: SubscriptionId, tries: u32, now: Millis) 
     };
     let (state, due) = match fault {
         // The same event would fail again in the same way.
-        Fault::Rejected { .. } | Fault::Trapped { .. } | Fault::LimitHit { .. } => (RoutingState::Parked, None),
-        Fault::Temporary { .. } | Fault::Host { .. } => again(TRIES_TEMPORARY),
+        Fault::Rejected(_) | Fault::Trapped { .. } | Fault::LimitHit { .. } => (RoutingState::Parked, None),
+        Fault::Temporary(_) | Fault::Host(_) => again(TRIES_TEMPORARY),
         // Perhaps the machine was slow, not the plugin.
         Fault::Deadline { .. } => again(TRIES_DEADLINE),
         Fault::BreakerOpen { .. } => (RoutingState::Held, None),
     };
-    NewRouting { reason: Some(fault.to_string()), due, ..routing(subscription, state, tries) }
+    NewRouting { reason: Some(reason), due, ..routing(subscription, state, tries) }
+}
+
+/// The log as it is kept: `[{"plugin","level","message"}, …]`, with a last entry that counts what was dropped.
+fn log_json(lines: &[plugin::LogLine], dropped: u32) -> Option<String> {
+    if lines.is_empty() && dropped == 0 {
+        return None;
+    }
+    let mut all: Vec<serde_json::Value> = lines
+        .iter()
+        .map(|line| {
+            json!({ "plugin": line.plugin.to_string(), "level": line.level.as_str(), "message": line.message })
+        })
+        .collect();
+    if dropped > 0 {
+        all.push(json!({ "level": "warn", "message": format!("{dropped} lines above the limit were dropped") }));
+    }
+    Some(serde_json::Value::Array(all).to_string())
 }
 
 fn body(content: Content) -> Body {
@@ -153,15 +180,22 @@ fn body(content: Content) -> Body {
 
 fn send(delivery: plugin::Delivery) -> Send {
     let (destination, message, content) = match delivery.send {
-        plugin::Message::Http { destination, method, path, headers, content_type, body } => {
-            (destination, Message::Http { method: Some(method), path, headers, content_type }, body)
-        }
-        plugin::Message::Email { destination, to, cc, subject, .. } => {
-            (destination, Message::Email { to, cc, subject }, Content::Original)
-        }
-        plugin::Message::Sftp { destination, path, content } => {
-            (destination, Message::Sftp { path }, content)
-        }
+        plugin::Message::Http(r) => (
+            r.destination,
+            Message::Http {
+                method: Some(r.method),
+                path: r.path,
+                headers: r.headers,
+                content_type: r.content_type,
+            },
+            r.body,
+        ),
+        plugin::Message::Email(m) => (
+            m.destination,
+            Message::Email { to: m.to, cc: m.cc, subject: m.subject, text: m.text, html: m.html },
+            Content::Original,
+        ),
+        plugin::Message::Sftp(f) => (f.destination, Message::Sftp { path: f.path }, f.content),
     };
     Send {
         destination,

@@ -11,14 +11,15 @@ use arc_swap::ArcSwap;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::broadcast::Receiver;
 
+use crate::carrier::destination::secrets_context;
 use crate::carrier::{
-    Destination, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef, PluginVersion, Sha256Hex,
+    Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef, PluginVersion, Sha256Hex,
     Subscription, SubscriptionState,
 };
 use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
 use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
-use crate::matching::{Filter, Order, TypePattern};
+use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
 use crate::secrets::MasterKey;
@@ -67,6 +68,8 @@ pub enum Plugins {
 pub struct Place {
     /// What is sent to; or why it cannot be.
     pub target: Result<Target, String>,
+    /// How it is reached.
+    pub kind: DestinationKind,
     /// Whether it is enabled.
     pub state: DestinationState,
     /// Since when every attempt has failed; 0 when the last one succeeded.
@@ -269,27 +272,22 @@ impl Directory {
 
     fn place_of(&self, destination: &Destination) -> Place {
         let parts = &self.0.parts;
-        let context = format!("{}/{}", destination.carrier, destination.name);
-        let target = parts
-            .master
-            .open_json(&context, &destination.sealed)
-            .map_err(|e| e.to_string())
-            .and_then(|secrets| {
-                Target::compile(
-                    &destination.carrier,
-                    &destination.name,
-                    &destination.spec,
-                    &secrets,
-                    &parts.addresses,
-                )
+        let context = secrets_context(&destination.carrier, &destination.name);
+        let compiled = || -> Result<Target, String> {
+            let plain = parts.master.open(&context, &destination.sealed).map_err(|e| e.to_string())?;
+            let secrets = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
+            let (carrier, name) = (destination.carrier.clone(), destination.name.clone());
+            Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses)
                 .map_err(|e| e.to_string())
-            });
+        };
+        let target = compiled();
         if let Err(why) = &target {
             tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
                 "a destination cannot be used; its deliveries fail until it is corrected");
         }
         Place {
             target,
+            kind: destination.spec.kind,
             state: destination.state,
             failing_since: AtomicI64::new(destination.failing_since.map_or(0, |at| at.0)),
         }
@@ -300,7 +298,7 @@ impl Directory {
         subscription: &Subscription,
         plugins: &Catalog,
         tables: &Arc<BTreeMap<crate::event::TableName, Arc<BTreeMap<String, String>>>>,
-        destinations: Arc<[(DestinationName, crate::carrier::DestinationKind)]>,
+        destinations: Arc<[(DestinationName, DestinationKind)]>,
     ) -> Result<Plugins, StoreError> {
         let spec = &subscription.spec;
         if spec.plugins.is_empty() {
@@ -400,14 +398,9 @@ impl Catalog {
 fn compile(subscription: &Subscription) -> Option<(Order, Policy)> {
     let spec = &subscription.spec;
     let built = || -> Result<_, String> {
-        let types = spec
-            .event_types
-            .iter()
-            .map(|t| t.parse::<TypePattern>().map_err(|e| e.to_string()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let filter = spec.filter.as_deref().map(Filter::parse).transpose().map_err(|e| e.to_string())?;
+        let order = Order::compile(spec).map_err(|e| e.to_string())?;
         let policy = Policy::resolve(&spec.policy).map_err(|e| e.to_string())?;
-        Ok((Order { types, filter }, policy))
+        Ok((order, policy))
     };
     match built() {
         Ok(parts) => Some(parts),

@@ -161,6 +161,11 @@ impl Router {
         &self.0.directory
     }
 
+    /// Starts no more deliveries; those under way go on. What waits in memory is released when the store is closed.
+    pub fn halt(&self) {
+        drop(self.lanes.halt());
+    }
+
     /// Updates the gauges; called when the metrics are read.
     pub fn observe(&self) {
         let gauge = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);

@@ -1,6 +1,6 @@
 //! Steps 3 to 5: an event meets its carrier's subscriptions, their chains run, and what they decide becomes durable.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,9 +8,9 @@ use super::Router;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Plugins, Standing};
 use super::rooms::Room;
-use crate::carrier::DestinationState;
+use crate::carrier::{DestinationKind, DestinationState};
 use crate::deliver::Room as LaneRoom;
-use crate::event::{Event, SubscriptionId, delivery_id};
+use crate::event::{CarrierId, Event, SubscriptionId, delivery_id};
 use crate::matching::{self, Match};
 use crate::plugin::{Chain, Ran, Run};
 use crate::store::error::HeldError;
@@ -19,9 +19,10 @@ use crate::store::work::{
 };
 use crate::telemetry::Kind;
 
-/// Runs that the plugin queue had no place for, in the order in which they came. Bounded by the events that have room.
+/// Runs that the plugin queue had no place for, by carrier, in the order in which they came. Bounded by the events that
+/// have room.
 #[derive(Debug, Default)]
-pub(super) struct Overflow(Mutex<VecDeque<Run>>);
+pub(super) struct Overflow(Mutex<HashMap<CarrierId, VecDeque<Run>>>);
 
 /// An event whose chains are running; planned when the last one is done.
 struct Gathering {
@@ -91,26 +92,31 @@ impl Router {
 
     fn start(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
         let event = gathering.event.clone();
+        let carrier = event.carrier.clone();
         let router = self.clone();
         let done = move |ran: Ran| {
             router.metrics.plugin_seconds.observe(ran.cost.as_secs_f64());
             router.conclude(&gathering, ran, &subscription, tries);
-            router.refill();
+            router.refill(&carrier);
         };
         if let Err(full) = self.runtime.submit(Run { event, chain, done: Box::new(done) }) {
-            self.overflow.lock().push_back(full.0);
+            let carrier = full.0.event.carrier.clone();
+            self.overflow.lock().entry(carrier).or_default().push_back(full.0);
         }
     }
 
-    /// Moves what overflowed to the queue, as far as it has places.
-    fn refill(&self) {
+    /// Moves what overflowed of a carrier to the queue, as far as that has places. Called after each of its runs: only
+    /// those free places, and while something overflows there are some to come.
+    fn refill(&self, carrier: &CarrierId) {
         let mut overflow = self.overflow.lock();
-        while let Some(run) = overflow.pop_front() {
+        let Some(waiting) = overflow.get_mut(carrier) else { return };
+        while let Some(run) = waiting.pop_front() {
             if let Err(full) = self.runtime.submit(run) {
-                overflow.push_front(full.0);
+                waiting.push_front(full.0);
                 return;
             }
         }
+        overflow.remove(carrier);
     }
 
     fn conclude(&self, gathering: &Arc<Gathering>, ran: Ran, subscription: &SubscriptionId, tries: u32) {
@@ -134,14 +140,12 @@ impl Router {
                 None => {
                     (DeliveryState::Dead, Some(format!("there is no destination `{}`", send.destination)))
                 }
-                Some(place) => match &place.target {
-                    Ok(target) => match target.unavailable() {
-                        Some(why) => (DeliveryState::Dead, Some(why)),
-                        None if place.state == DestinationState::Disabled => (DeliveryState::Held, None),
-                        None => (DeliveryState::Pending, None),
-                    },
-                    Err(why) => (DeliveryState::Dead, Some(why.clone())),
-                },
+                Some(place) if place.kind != DestinationKind::Http => {
+                    let why = format!("destination kind not available: {}", place.kind.as_str());
+                    (DeliveryState::Dead, Some(why))
+                }
+                Some(place) if place.state == DestinationState::Disabled => (DeliveryState::Held, None),
+                Some(_) => (DeliveryState::Pending, None),
             };
             routing.deliveries.push(NewDelivery {
                 id,
@@ -230,7 +234,7 @@ impl Router {
 }
 
 impl Overflow {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Run>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<CarrierId, VecDeque<Run>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

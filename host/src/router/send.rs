@@ -6,7 +6,7 @@ use super::Router;
 use super::directory::Place;
 use crate::carrier::DestinationState;
 use crate::deliver::{Permit, Report};
-use crate::event::DestinationName;
+use crate::clock::Millis;
 use crate::retry::{self, Decision, Outcome, Policy};
 use crate::store::error::HeldError;
 use crate::store::work::{DestinationEffect, HeldDelivery, Lane, NewAttempt, Next};
@@ -33,8 +33,8 @@ impl Router {
         self.metrics.attempt_lateness_seconds.observe(now.since(delivery.due).as_secs_f64());
         let report = match place.as_deref().map(|p| &p.target) {
             Some(Ok(target)) => self.sender.attempt(target, &delivery, policy.timeout, now).await,
-            Some(Err(why)) => Report::unavailable(now, why.clone()),
-            None => Report::unavailable(now, format!("there is no destination `{}`", delivery.destination)),
+            Some(Err(why)) => unavailable(now, why.clone()),
+            None => unavailable(now, format!("there is no destination `{}`", delivery.destination)),
         };
         drop(permit);
         let number = delivery.attempts + 1;
@@ -60,7 +60,9 @@ impl Router {
         report: Report,
         decision: Decision,
     ) {
-        let effect = place.and_then(|place| self.effect(&place, &report, &decision));
+        let effect = place
+            .and_then(|place| effect(&place, &report.outcome, self.clock.now()))
+            .map(|effect| (lane.destination.clone(), effect));
         let (next, ended) = match &decision {
             Decision::Delivered => (Next::Delivered, Some("delivered")),
             Decision::RetryAt(at) => (Next::RetryAt(*at), None),
@@ -109,26 +111,31 @@ impl Router {
         );
     }
 
-    /// What an attempt means for its destination.
-    fn effect(
-        &self,
-        place: &Place,
-        report: &Report,
-        decision: &Decision,
-    ) -> Option<(DestinationName, DestinationEffect)> {
-        let name = || place.target.as_ref().ok().map(|t| t.name().clone());
-        if let Decision::Disable(reason) = decision {
-            return Some((name()?, DestinationEffect::Disable(reason.clone())));
-        }
-        if report.outcome == Outcome::Delivered {
-            return place.succeeded().then_some(())
-                .and_then(|()| Some((name()?, DestinationEffect::Recovered)));
-        }
-        if place.failed(report.started) {
-            return Some((name()?, DestinationEffect::FailingSince(report.started)));
-        }
-        let since = place.failing_since()?;
-        let reason = retry::failing_too_long(since, report.started)?;
-        Some((name()?, DestinationEffect::Disable(reason)))
+}
+
+/// What an attempt that ended now means for its destination. Of many attempts that end together, one brings the change.
+fn effect(place: &Place, outcome: &Outcome, now: Millis) -> Option<DestinationEffect> {
+    let effect = retry::health(place.failing_since(), outcome, now)?;
+    let first = match &effect {
+        DestinationEffect::FailingSince(at) => place.failed(*at),
+        DestinationEffect::Recovered => place.succeeded(),
+        DestinationEffect::Disable(_) => true,
+    };
+    first.then_some(effect)
+}
+
+/// An attempt that could not even be built.
+fn unavailable(now: Millis, why: String) -> Report {
+    let outcome = Outcome::Unavailable(why.clone().into());
+    Report {
+        started: now,
+        duration_us: 0,
+        kind: outcome.kind(),
+        outcome,
+        status: None,
+        error: Some(why),
+        request: "{}".to_owned(),
+        response_headers: None,
+        response_body: None,
     }
 }

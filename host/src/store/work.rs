@@ -171,6 +171,12 @@ pub enum Message {
         cc: Vec<String>,
         /// The subject.
         subject: String,
+        /// The body as plain text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+        /// The body as HTML.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        html: Option<String>,
     },
     /// A file. Kept as the plugin described it, but not sent by this version of the host.
     Sftp {

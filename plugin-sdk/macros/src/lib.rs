@@ -11,6 +11,19 @@ use syn::{Error, FnArg, ItemFn, ReturnType};
 ///
 /// The function takes `&Event` and returns `Result<Verdict>`; natively it stays an ordinary function, which a
 /// `#[test]` can call.
+///
+/// ```
+/// use hookyard::{Delivery, Event, Result, Verdict};
+///
+/// #[hookyard::plugin]
+/// fn handle(event: &Event) -> Result<Delivery> {
+///     Ok(Delivery::http("claims").header("x-type", event.event_type.as_str()).original())
+/// }
+///
+/// let event = hookyard::testing::event("case.closed", &hookyard::json!({}));
+/// let delivery = Delivery::http("claims").header("x-type", "case.closed").original();
+/// assert_eq!(hookyard::testing::Fixture::new().run(handle, &event), Ok(Verdict::from(delivery)));
+/// ```
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = Tokens::from(item);
@@ -23,6 +36,10 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
         }
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 fn expand(arguments: Tokens, item: &Tokens) -> Result<Tokens, Error> {
     if !arguments.is_empty() {

@@ -77,9 +77,7 @@ impl BenchHost {
         c.put(&format!("/v1/carriers/{id}/destinations/sink"), &destination).await?;
         let mut plugins = Vec::new();
         if plugin != "none" {
-            let stock = crate::stock::all()
-                .iter()
-                .find(|stock| stock.name == plugin)
+            let stock = crate::stock::find(plugin)
                 .with_context(|| format!("there is no stock plugin `{plugin}`"))?;
             let path = format!("/v1/carriers/{id}/plugins/{plugin}");
             let component = Bytes::from_static(stock.bytes);
