@@ -239,11 +239,16 @@ impl From<StoreError> for Problem {
                 tracing::error!(%error, "a row in the store cannot be read");
                 Self::new(Code::Internal, "a row in the store cannot be read; the operator's log says which")
             }
+            StoreError::Cursor => {
+                let detail = "`after` takes what an earlier page gave as `next`";
+                Self::new(Code::InvalidParameter, detail).field("after")
+            }
             StoreError::NodeLost | StoreError::Closed => {
                 Self::new(Code::Unavailable, "this node is stopping: send the request again")
                     .retry_after(Duration::from_secs(1))
             }
             StoreError::Database(_)
+            | StoreError::Turn { .. }
             | StoreError::Locked { .. }
             | StoreError::Schema { .. }
             | StoreError::Folder { .. } => {
