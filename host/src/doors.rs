@@ -25,7 +25,7 @@ use crate::store::work::Acceptance;
 
 /// All doors, since they lead to the same few rooms.
 #[derive(Debug)]
-pub struct Doors {
+pub(crate) struct Doors {
     router: Router,
     master: MasterKey,
     addresses: AddressPolicy,
@@ -38,7 +38,7 @@ const TESTS: usize = 16;
 
 impl Doors {
     /// Doors to this router.
-    pub fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
+    pub(crate) fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
         Self { router, master, addresses, clock, tests: tokio::sync::Semaphore::new(TESTS) }
     }
 }
@@ -77,7 +77,11 @@ impl PluginAdmin for Doors {
         Box::pin(async move { Ok(self.router.activate(&owner, &name, version).await?) })
     }
 
-    fn rollback(&self, owner: Owner, name: PluginName) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+    fn rollback(
+        &self,
+        owner: Owner,
+        name: PluginName,
+    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
         Box::pin(async move { Ok(self.router.roll_back(&owner, &name).await?) })
     }
 }
@@ -86,10 +90,9 @@ impl From<RegistryError> for PluginAdminError {
     fn from(error: RegistryError) -> Self {
         match error {
             RegistryError::Check(why) if why.is_hosts() => Self::Host(why.to_string()),
-            RegistryError::Check(why) => Self::Refused {
-                limit: why.limit().map(str::to_owned),
-                detail: why.to_string(),
-            },
+            RegistryError::Check(why) => {
+                Self::Refused { limit: why.limit().map(str::to_owned), detail: why.to_string() }
+            }
             RegistryError::Missing(what) => Self::Missing { what },
             RegistryError::NothingBefore => Self::NoPrevious,
             RegistryError::NotLoadable(why) => Self::Host(why),
@@ -104,10 +107,8 @@ impl Checks for Doors {
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
-        Order::compile(spec).map_err(|why| Unfit {
-            position: why.position(),
-            ..Unfit::new(why.field(), why)
-        })?;
+        Order::compile(spec)
+            .map_err(|why| Unfit { position: why.position(), ..Unfit::new(why.field(), why) })?;
         Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
         Ok(())
     }
@@ -134,11 +135,8 @@ impl Tester for Doors {
     fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
         Box::pin(async move {
             let _permit = self.tests.try_acquire().map_err(|_| TestError::Busy)?;
-            let report = self
-                .router
-                .try_out(&destination, self.clock.now())
-                .await
-                .map_err(TestError::Host)?;
+            let report =
+                self.router.try_out(&destination, self.clock.now()).await.map_err(TestError::Host)?;
             Ok(TestOutcome {
                 outcome: report.kind.to_owned(),
                 status: report.status,

@@ -182,6 +182,7 @@ impl TargetError {
             | Self::Address(_) => "url",
             Self::HeadersSize { .. } | Self::Header { .. } => "headers",
             Self::Signing(_) => "signing",
+            Self::OutOfRange { field, .. } => field,
         }
     }
 }

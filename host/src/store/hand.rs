@@ -72,7 +72,8 @@ impl Store {
                     .bind(id.as_str())
                     .bind(node.as_str())
                     .execute(c)
-                    .await?);
+                    .await?
+                    .rows_affected());
                 Ok(())
             })
         })
