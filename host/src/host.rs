@@ -161,7 +161,7 @@ impl Host {
         let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
-            keys: keys.clone(),
+            keys,
             intake: doors.clone(),
             plugins: doors.clone(),
             checks: doors.clone(),

@@ -44,7 +44,7 @@ impl Router {
         let number = delivery.attempts + 1;
         let decision =
             retry::decide(&policy, number, &report.outcome, self.clock.now(), crate::clock::jitter());
-        self.write(delivery, lane, place, number, report, decision);
+        self.write(delivery, lane, place, number, report, &decision);
     }
 
     /// Sends an example to a destination once, outside of any event: nothing is recorded.
@@ -91,12 +91,12 @@ impl Router {
         place: Option<Arc<Place>>,
         number: u32,
         report: Report,
-        decision: Decision,
+        decision: &Decision,
     ) {
         let effect = place
             .and_then(|place| effect(&place, &report.outcome, self.clock.now()))
             .map(|effect| (lane.destination.clone(), effect));
-        let (next, ended) = match &decision {
+        let (next, ended) = match decision {
             Decision::Delivered => (Next::Delivered, Some("delivered")),
             Decision::RetryAt(at) => (Next::RetryAt(*at), None),
             Decision::Dead(_) => (Next::Dead, Some("dead")),
