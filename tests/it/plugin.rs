@@ -200,11 +200,19 @@ async fn an_artifact_of_another_build_is_not_looked_at() {
 
 #[tokio::test]
 async fn a_compilation_has_limits_of_its_own() {
-    let wasm = Wasm::with(|config| config.compile_memory_bytes = 40 << 20);
+    let wasm = Wasm::with(|config| config.compile_memory_bytes = 20 << 20);
     let error = wasm.runtime.load(Bytes::from_static(guests::HOSTILE), generous()).await.unwrap_err();
-    assert!(matches!(error, CheckError::Compile(CompileError::Memory(41_943_040))), "{error:?}");
+    assert!(matches!(error, CheckError::Compile(CompileError::Memory(20_971_520))), "{error:?}");
     assert_eq!(error.code(), "plugin_compile_memory");
     assert!(files(&wasm, "cwasm").is_empty() && files(&wasm, "new").is_empty());
+
+    // A compiler that dies of the signal that the limit on CPU time sends.
+    let script = wasm.folder.path().join("compiler");
+    std::fs::write(&script, "#!/bin/sh\nkill -XCPU $$\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let wasm = Wasm::with(|config| config.compiler = script);
+    let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();
+    assert_eq!(error.to_string(), "limit compile_cpu hit: compiling took more than 30 s");
 
     let wasm = Wasm::with(|config| config.compiler = "/nowhere/hookyard".into());
     let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();
