@@ -106,10 +106,5 @@ fn main() {
     let (two, acme, _) = start(2);
     let double = measure(|n| through_queue(&two, &acme, &event, n));
     line("through the queue, 2 threads", double);
-    println!(
-        "1 thread {:.0}/s, 2 threads {:.0}/s: {:.2} ×",
-        1e6 / single,
-        1e6 / double,
-        single / double
-    );
+    println!("1 thread {:.0}/s, 2 threads {:.0}/s: {:.2} ×", 1e6 / single, 1e6 / double, single / double);
 }

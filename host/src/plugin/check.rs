@@ -19,12 +19,8 @@ const TYPES: &str = include_str!("../../../wit/v1/types.wit");
 
 /// What a plugin must export, and the interfaces of the contract that it may import.
 const HANDLER: &str = "hookyard:plugin/handler";
-const OWN: [&str; 4] = [
-    "hookyard:plugin/types",
-    "hookyard:plugin/log",
-    "hookyard:plugin/settings",
-    "hookyard:plugin/tables",
-];
+const OWN: [&str; 4] =
+    ["hookyard:plugin/types", "hookyard:plugin/log", "hookyard:plugin/settings", "hookyard:plugin/tables"];
 const OWN_VERSION: &str = "1.0.0";
 
 /// Components and modules inside of one upload.
@@ -196,7 +192,9 @@ pub(super) fn inspect(bytes: &[u8], component_bytes_max: u64) -> Result<Vec<Stri
         return Err(CheckError::Precompiled);
     }
     header(bytes)?;
-    Validator::new_with_features(engine::FEATURES).validate_all(bytes).map_err(|error| invalid(&error, bytes))?;
+    Validator::new_with_features(engine::FEATURES)
+        .validate_all(bytes)
+        .map_err(|error| invalid(&error, bytes))?;
     let surface = surface(bytes)?;
     if surface.parts > PARTS {
         return Err(CheckError::TooManyParts { parts: surface.parts, allowed: PARTS });

@@ -240,8 +240,8 @@ impl Runtime {
                 .await??
             }
         };
-        let pre = v1::link(&inner.linker, &component)
-            .map_err(|error| CheckError::Types(format!("{error:#}")))?;
+        let pre =
+            v1::link(&inner.linker, &component).map_err(|error| CheckError::Types(format!("{error:#}")))?;
         let limits = Limits {
             wall: limits.wall.min(inner.ceiling.wall),
             memory_bytes: limits.memory_bytes.min(inner.ceiling.memory_bytes),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Parses a JSON object, removes what is personal, adds the brand, prints it.
-pub fn edit(payload: &[u8], brand: &str) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn edit(payload: &[u8], brand: &str) -> serde_json::Result<Vec<u8>> {
     let mut value: Value = serde_json::from_slice(payload)?;
     if let Some(object) = value.as_object_mut() {
         if let Some(customer) = object.get_mut("customer").and_then(Value::as_object_mut) {
