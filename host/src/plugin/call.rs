@@ -166,7 +166,7 @@ fn fuel_is_out(error: &wasmtime::Error) -> bool {
 }
 
 /// Whether the guest reached just below address 0. The SDK's build puts the guest's own stack at the beginning of its
-/// memory, so that this is where an overflow of it ends up: at the top of the 32-bit addresses.
+/// memory, so that this is where an overflow of it ends up: at the top of the 32-bit addresses, or just above it with the offset of an instruction.
 fn below_zero(error: &wasmtime::Error) -> bool {
     const NEAR: u64 = 1 << 20;
     error.chain().any(|cause| {
@@ -175,6 +175,6 @@ fn below_zero(error: &wasmtime::Error) -> bool {
             let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next()?;
             u64::from_str_radix(digits, 16).ok()
         });
-        address.is_some_and(|address| ((1 << 32) - NEAR..1 << 32).contains(&address))
+        address.is_some_and(|address| ((1 << 32) - NEAR..(1 << 32) + NEAR).contains(&address))
     })
 }
