@@ -38,7 +38,11 @@ fn measure(mut calls: impl FnMut(u32)) -> f64 {
 /// About 1 KB of JSON, such as the platform sends.
 fn payload() -> String {
     let items: Vec<String> = (0..6)
-        .map(|n| format!(r#"{{"line":{n},"code":"REP-{n}00","text":"part {n}, left side","net":{n}99.50,"done":false}}"#))
+        .map(|n| {
+            format!(
+                r#"{{"line":{n},"code":"REP-{n}00","text":"part {n}, left side","net":1{n}9.5,"done":false}}"#
+            )
+        })
         .collect();
     format!(
         r#"{{"claim":"2025-000{}","state":"WI","line_of_business":"motor","opened":"2025-10-24T10:00:00Z",

@@ -166,7 +166,8 @@ fn fuel_is_out(error: &wasmtime::Error) -> bool {
 }
 
 /// Whether the guest reached just below address 0. The SDK's build puts the guest's own stack at the beginning of its
-/// memory, so that this is where an overflow of it ends up: at the top of the 32-bit addresses, or just above it with the offset of an instruction.
+/// memory, so that this is where an overflow of it ends up: at the top of the 32-bit addresses, or just above them
+/// with an instruction's offset.
 fn below_zero(error: &wasmtime::Error) -> bool {
     const NEAR: u64 = 1 << 20;
     error.chain().any(|cause| {
