@@ -152,3 +152,26 @@ fn a_mistake_in_an_example_is_named_with_its_place() {
         assert!(error.starts_with(says), "{error}");
     }
 }
+
+#[test]
+fn a_folder_of_examples_must_hold_some_and_a_wrong_one_is_named() {
+    let root = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("author-examples");
+    let folder = root.join("examples");
+    let _ = std::fs::remove_dir_all(&root);
+    std::fs::create_dir_all(&folder).unwrap();
+    let error = testing::read_examples(&root).unwrap_err().to_string();
+    assert!(error.starts_with("there are no examples in "), "{error}");
+
+    std::fs::write(folder.join("b.json"), DELIVERED.replace("/teams/east", "/teams/west")).unwrap();
+    std::fs::write(folder.join("a.json"), DELIVERED).unwrap();
+    let names: Vec<String> =
+        testing::read_examples(&root).unwrap().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a.json", "b.json"]);
+    let panic = std::panic::catch_unwind(|| testing::run_examples(&root, handle)).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert!(said.contains("b.json: expected") && !said.contains("a.json"), "{said}");
+
+    std::fs::write(folder.join("c.json"), "{}").unwrap();
+    let error = testing::read_examples(&root).unwrap_err().to_string();
+    assert!(error.ends_with("c.json: example: missing field `type`"), "{error}");
+}
