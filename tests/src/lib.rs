@@ -1,1 +1,3 @@
+//! What the tests share: real servers, and hands on them.
 
+pub mod postgres;
