@@ -198,3 +198,28 @@ pub(super) async fn wakes_follow_the_commit(bed: &Bed) {
     assert_eq!(wakes.recv().await.unwrap(), Wake::Work);
     assert_eq!(store.delivery(&e.carrier, &d.id).await.unwrap().unwrap().state, DeliveryState::Pending);
 }
+
+/// A server that ends every session costs the turns that are under way, nothing more.
+#[tokio::test]
+async fn a_lost_connection_is_made_again() {
+    let bed = Bed::make(Kind::Postgres).await;
+    let store = bed.furnished().await;
+    let Bed::Postgres(database) = &bed else { panic!("made as asked") };
+    let mut wakes = store.wakes();
+    database.cut_connections().await;
+    // The writer learns of it when it next writes; that turn fails, and what it may have left is released.
+    let e = event("e1");
+    let mut tries = 0;
+    while accept(&store, vec![new(&e, true)]).await.is_err() {
+        tries += 1;
+        assert!(tries < 5, "it does not come back");
+    }
+    assert_eq!(tries, 1);
+    plan(&store, whole(&e, vec![])).await.unwrap();
+    assert!(store.event(&e.carrier, &e.id).await.unwrap().unwrap().routed);
+    // What other nodes said meanwhile was not heard: everything must be looked at.
+    assert_eq!(wakes.recv().await.unwrap(), Wake::Config(None));
+    assert_eq!(wakes.recv().await.unwrap(), Wake::Work);
+    store.close().await.unwrap();
+    bed.end().await;
+}

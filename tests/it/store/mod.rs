@@ -48,6 +48,7 @@ contract! {
     way::bodies_and_messages_come_back_as_they_were,
     way::nul_in_texts_for_people_is_replaced,
     way::many_events_in_one_turn,
+    way::a_bad_row_fails_alone,
     way::a_closed_store_says_so,
     claims::unheld_events_are_claimed_in_order_and_once,
     claims::lanes_are_claimed_by_due_time,

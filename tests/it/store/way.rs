@@ -337,3 +337,27 @@ pub(super) async fn a_closed_store_says_so(bed: &Bed) {
     assert!(matches!(left.renew(T0, LEASE).await, Err(StoreError::Closed)));
     assert!(matches!(left.close().await, Err(StoreError::Closed)));
 }
+
+pub(super) async fn a_bad_row_fails_alone(bed: &Bed) {
+    let store = bed.furnished().await;
+    let e = event("e1");
+    let names = ["crm"; 9];
+    let all = planned(&store, &e, &names, true).await;
+    record(&store, attempt(&all[4], 1, Next::RetryAt(T0))).await.unwrap();
+    let lane = store.lanes_waiting().await.unwrap().remove(0).0;
+    assert_eq!(store.claim_deliveries(&lane, T0, 9).await.unwrap().len(), 1);
+    // Attempt 1 of that delivery is in the table already.
+    let answers: Vec<_> = all.iter().map(|d| begin_record(&store, attempt(d, 1, Next::Delivered))).collect();
+    let accepted = begin_accept(&store, vec![new(&event("e2"), true)]);
+    for (n, answer) in answers.into_iter().enumerate() {
+        let answer = answer.await.unwrap();
+        if n == 4 {
+            assert!(matches!(answer, Err(HeldError::Store(StoreError::Database(_)))), "{answer:?}");
+        } else {
+            answer.unwrap();
+        }
+    }
+    accepted.await.unwrap().unwrap();
+    // It is still held, and may be tried again as it should have been.
+    record(&store, attempt(&all[4], 2, Next::Delivered)).await.unwrap();
+}
