@@ -23,12 +23,13 @@ sql! {
 
 pub(super) static UPDATE_DELIVERIES: LazyLock<Rows> = LazyLock::new(|| {
     Rows::new(
-        "UPDATE deliveries SET held_by = NULL, state = v.column3, attempts = v.column4, \
+        "WITH me (node) AS (SELECT CAST($1 AS TEXT)) \
+         UPDATE deliveries SET held_by = NULL, state = v.column3, attempts = v.column4, \
          due_ms = COALESCE(v.column5, due_ms), updated_ms = v.column6, last_status = v.column7, \
          last_error = v.column8 FROM",
         1,
         &["TEXT", "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT"],
-        " AS v WHERE carrier = v.column1 AND id = v.column2 AND held_by = $1",
+        " AS v WHERE carrier = v.column1 AND id = v.column2 AND held_by = (SELECT node FROM me)",
     )
 });
 pub(super) static INSERT_ATTEMPTS: LazyLock<Rows> = LazyLock::new(|| {
