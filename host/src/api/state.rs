@@ -14,7 +14,7 @@ use super::idempotency::Flights;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
 use crate::clock::Clock;
-use crate::event::{CarrierId, DestinationName, PluginName};
+use crate::event::PluginName;
 use crate::ingest::{IngestLimits, Intake};
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -306,9 +306,4 @@ pieces! {
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;
     Flights = flights;
-}
-
-/// The context under which a destination's secrets are sealed: they open nowhere else.
-pub fn secrets_context(carrier: &CarrierId, name: &DestinationName) -> String {
-    format!("destination/{carrier}/{name}")
 }
