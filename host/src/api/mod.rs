@@ -88,3 +88,6 @@ async fn no_such_method(uri: Uri, method: axum::http::Method) -> Problem {
     let detail = format!("`{}` does not take {method}; `/v1/openapi.json` lists what it takes", uri.path());
     Problem::new(Code::MethodNotAllowed, detail)
 }
+
+#[cfg(test)]
+mod tests;
