@@ -145,6 +145,7 @@ async fn a_post_with_an_idempotency_key_happens_once() {
     // What was refused may be mended under the same key.
     assert_eq!(send("b", r#"{"nam":"y"}"#).await.code(), (422, "invalid_body"));
     assert_eq!(send("b", r#"{"name":"y"}"#).await.status, 201);
+    assert_eq!(send("c", &"x".repeat(9 << 20)).await.code(), (413, "too_large"));
     // Another API key's `a` is another one.
     let other = bench.carrier("other").await;
     let headers = [("idempotency-key", "a")];

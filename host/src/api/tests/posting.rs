@@ -47,6 +47,16 @@ async fn a_request_is_accepted_or_refused_whole() {
     let accepted = bench.post(&key, "/v1/events", &body).await.is(202);
     let ids: Vec<_> = accepted["accepted"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
     assert_eq!(ids, ["1", "2"]);
+
+    // The same event twice in one request is one event; with two bodies it is none.
+    let twice = format!("[{0},{0}]", plain("acme", "3", "3"));
+    let accepted = bench.post(&key, "/v1/events", &twice).await.is(202);
+    let repeats: Vec<_> = accepted["accepted"].as_array().unwrap().iter().map(|one| &one["repeat"]).collect();
+    assert_eq!(repeats, [false, true]);
+    let torn = format!("[{},{}]", plain("acme", "4", "1"), plain("acme", "4", "2"));
+    let answer = bench.post(&key, "/v1/events", &torn).await;
+    assert_eq!((answer.code(), &answer.json["index"]), ((409, "event_conflict"), &json!(1)));
+    assert_eq!(bench.get(&bench.admin, "/v1/carriers/acme/events/4").await.status, 404);
     assert_eq!(bench.post(&key, "/v1/events", "[]").await.is(202), json!({"accepted": []}));
 }
 

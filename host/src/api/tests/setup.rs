@@ -188,7 +188,12 @@ async fn plugins_are_uploaded_activated_and_rolled_back() {
 
 #[tokio::test]
 async fn tables_are_replaced_whole() {
-    let limits = crate::api::ApiLimits { tables: 1, table_entries: 2, ..crate::api::ApiLimits::default() };
+    let limits = crate::api::ApiLimits {
+        tables: 1,
+        table_entries: 2,
+        table_bytes: 100,
+        ..crate::api::ApiLimits::default()
+    };
     let bench = Bench::with(limits).await;
     let acme = bench.carrier("acme").await;
     let path = "/v1/carriers/me/tables/regions";
@@ -198,6 +203,8 @@ async fn tables_are_replaced_whole() {
     assert_eq!(bench.get(&acme, path).await.is(200), json!({"c": "3"}));
     let answer = bench.call(&acme, "PUT", path, r#"{"a":"1","b":"2","c":"3"}"#).await;
     assert_eq!((answer.code(), &answer.json["limit"]), ((413, "too_large"), &json!("table_entries")));
+    let answer = bench.call(&acme, "PUT", path, &json!({"a": "x".repeat(100)}).to_string()).await;
+    assert_eq!((answer.code(), &answer.json["limit"]), ((413, "too_large"), &json!("table_bytes")));
     let answer = bench.call(&acme, "PUT", path, r#"{"a":1}"#).await;
     assert_eq!((answer.code(), &answer.json["field"]), ((422, "invalid_body"), &json!("a")));
     let answer = bench.call(&acme, "PUT", "/v1/carriers/me/tables/more", "{}").await;
