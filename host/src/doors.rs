@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde_json::json;
 
 use crate::api::state::{
     Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
@@ -24,7 +25,7 @@ use crate::store::work::Acceptance;
 
 /// All doors, since they lead to the same few rooms.
 #[derive(Debug)]
-pub struct Doors {
+pub(crate) struct Doors {
     router: Router,
     master: MasterKey,
     addresses: AddressPolicy,
@@ -37,7 +38,7 @@ const TESTS: usize = 16;
 
 impl Doors {
     /// Doors to this router.
-    pub fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
+    pub(crate) fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
         Self { router, master, addresses, clock, tests: tokio::sync::Semaphore::new(TESTS) }
     }
 }
@@ -58,7 +59,12 @@ impl PluginAdmin for Doors {
     ) -> BoxFuture<'_, Result<Uploaded, PluginAdminError>> {
         Box::pin(async move {
             let (version, checked) = self.router.upload(&owner, &name, component, limits).await?;
-            Ok(Uploaded { version, report: checked.to_json() })
+            let report = json!({
+                "imports": checked.imports,
+                "warnings": checked.warnings,
+                "smoke_us": u64::try_from(checked.smoke.as_micros()).unwrap_or(u64::MAX),
+            });
+            Ok(Uploaded { version, report })
         })
     }
 
@@ -71,7 +77,11 @@ impl PluginAdmin for Doors {
         Box::pin(async move { Ok(self.router.activate(&owner, &name, version).await?) })
     }
 
-    fn rollback(&self, owner: Owner, name: PluginName) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+    fn rollback(
+        &self,
+        owner: Owner,
+        name: PluginName,
+    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
         Box::pin(async move { Ok(self.router.roll_back(&owner, &name).await?) })
     }
 }
@@ -79,6 +89,7 @@ impl PluginAdmin for Doors {
 impl From<RegistryError> for PluginAdminError {
     fn from(error: RegistryError) -> Self {
         match error {
+            RegistryError::Check(why) if why.is_hosts() => Self::Host(why.to_string()),
             RegistryError::Check(why) => {
                 Self::Refused { limit: why.limit().map(str::to_owned), detail: why.to_string() }
             }
@@ -92,25 +103,23 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Doors {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        // The names stand for any: only the description is checked.
         Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
-        Order::compile(spec).map_err(|why| Unfit {
-            position: why.position(),
-            ..Unfit::new(why.field(), why)
-        })?;
-        Policy::resolve(&spec.policy).map_err(|why| Unfit::new(format!("policy.{}", why.field()), why))?;
+        Order::compile(spec)
+            .map_err(|why| Unfit { position: why.position(), ..Unfit::new(why.field(), why) })?;
+        Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
         Ok(())
     }
 
     fn signing_secret(&self, asymmetric: bool) -> String {
-        sign::generate(asymmetric, clock::random_bytes())
+        let random = clock::random_bytes();
+        if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }
     }
 
     fn public_key(&self, secret: &str) -> Option<String> {
-        sign::public_key(secret)
+        sign::public_key(secret).ok()
     }
 
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
@@ -126,11 +135,8 @@ impl Tester for Doors {
     fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
         Box::pin(async move {
             let _permit = self.tests.try_acquire().map_err(|_| TestError::Busy)?;
-            let report = self
-                .router
-                .try_out(&destination, self.clock.now())
-                .await
-                .map_err(TestError::Host)?;
+            let report =
+                self.router.try_out(&destination, self.clock.now()).await.map_err(TestError::Host)?;
             Ok(TestOutcome {
                 outcome: report.kind.to_owned(),
                 status: report.status,

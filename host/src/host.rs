@@ -17,7 +17,7 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use crate::api::{self, ApiLimits, ApiParts, ApiState, auth};
+use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::{Limits, Role};
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
@@ -30,7 +30,7 @@ use crate::plugin::{BreakerConfig, Runtime, RuntimeConfig};
 use crate::router::{self, Router};
 use crate::secrets::MasterKey;
 use crate::store::error::StoreError;
-use crate::store::{Store, WriterLimits};
+use crate::store::{Store, Wake, WriterLimits};
 use crate::telemetry::Metrics;
 
 /// Why a host did not start.
@@ -156,10 +156,12 @@ impl Host {
         })
         .await?;
 
+        let keys = KeyRing::load(&store).await?;
+        life.spawn("keys", reload_keys(keys.clone(), store.clone(), life.clone()));
         let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
-            keys: router.keys().clone(),
+            keys: keys.clone(),
             intake: doors.clone(),
             plugins: doors.clone(),
             checks: doors.clone(),
@@ -228,6 +230,24 @@ impl Host {
             tracing::warn!(%why, "the store was not closed in order; the next start takes over");
         }
         finished
+    }
+}
+
+/// Reads the keys again when another node made or deleted one.
+async fn reload_keys(keys: KeyRing, store: Store, life: Lifecycle) -> Result<(), StoreError> {
+    let mut wakes = store.wakes();
+    loop {
+        tokio::select! {
+            () = life.soft().cancelled() => return Ok(()),
+            wake = wakes.recv() => {
+                if matches!(wake, Ok(Wake::Work | Wake::Config(Some(_)))) {
+                    continue;
+                }
+            }
+        }
+        if let Err(why) = keys.reload(&store).await {
+            tracing::warn!(%why, "the API keys could not be read again; the old ones stay in force");
+        }
     }
 }
 

@@ -52,6 +52,23 @@ pub struct Policy {
     pub ends: Ends,
 }
 
+impl Default for Policy {
+    /// The profile `standard`.
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            waits: STANDARD_S.iter().copied().map(Duration::from_secs).collect(),
+            jitter_percent: 10,
+            concurrency: 10,
+            rate_per_minute: None,
+            ends: Ends::Dead,
+        }
+    }
+}
+
+/// The waits of the profile `standard`, in seconds.
+const STANDARD_S: [u64; 9] = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
+
 /// Why a policy was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
@@ -83,6 +100,17 @@ pub enum PolicyError {
         /// The most that is allowed.
         max: usize,
     },
+}
+
+impl PolicyError {
+    /// The member of the subscription that is at fault.
+    pub fn field(&self) -> String {
+        match self {
+            Self::UnknownProfile { .. } => "policy.profile".to_owned(),
+            Self::OutOfRange { field, .. } => format!("policy.{field}"),
+            Self::TooMany { field, .. } => format!("policy.{field}"),
+        }
+    }
 }
 
 impl Policy {
@@ -126,22 +154,13 @@ impl Policy {
 
     fn profile(name: &str) -> Result<Self, PolicyError> {
         let (waits, jitter_percent, rate_per_minute, ends): (&[u64], _, _, _) = match name {
-            "standard" => {
-                let waits = &[5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
-                (waits, 10, None, Ends::Dead)
-            }
+            "standard" => return Ok(Self::default()),
             "conversation" => (&[4, 8, 10], 0, Some(100), Ends::Dead),
             "none" => (&[], 0, None, Ends::Failed),
             other => return Err(PolicyError::UnknownProfile { name: other.chars().take(80).collect() }),
         };
-        Ok(Self {
-            timeout: Duration::from_secs(30),
-            waits: waits.iter().copied().map(Duration::from_secs).collect(),
-            jitter_percent,
-            concurrency: 10,
-            rate_per_minute,
-            ends,
-        })
+        let waits = waits.iter().copied().map(Duration::from_secs).collect();
+        Ok(Self { waits, jitter_percent, rate_per_minute, ends, ..Self::default() })
     }
 }
 

@@ -152,10 +152,16 @@ async fn a_destination_that_was_not_granted_is_rejected() {
 #[tokio::test]
 async fn what_is_no_plugin_is_refused_with_its_own_reason() {
     let error = refusal(guests::SOCKETS).await;
-    assert!(matches!(&error, CheckError::Network { import } if import.starts_with("wasi:sockets/")), "{error:?}");
+    assert!(
+        matches!(&error, CheckError::Network { import } if import.starts_with("wasi:sockets/")),
+        "{error:?}"
+    );
 
     let error = refusal(guests::UNKNOWN_IMPORT).await;
-    assert!(error.to_string().starts_with("it imports acme:vault/keys, which plugins do not get."), "{error}");
+    assert!(
+        error.to_string().starts_with("it imports acme:vault/keys, which plugins do not get."),
+        "{error}"
+    );
     assert!(error.to_string().contains("hookyard:plugin/settings@1.0.0"), "{error}");
 
     let error = refusal(guests::OTHER_WORLD).await;
@@ -170,10 +176,7 @@ async fn what_is_no_plugin_is_refused_with_its_own_reason() {
     }
 
     let error = refusal(vec![0; 40 << 20]).await;
-    assert!(
-        matches!(error, CheckError::TooBig { size: 41_943_040, allowed: 33_554_432 }),
-        "{error:?}"
-    );
+    assert!(matches!(error, CheckError::TooBig { size: 41_943_040, allowed: 33_554_432 }), "{error:?}");
     for bytes in [&b""[..], b"#!/bin/sh\n", b"{}"] {
         let error = refusal(bytes).await;
         assert!(matches!(error, CheckError::NotWasm), "{error:?}");

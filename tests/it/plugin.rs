@@ -35,7 +35,11 @@ async fn what_one_link_forwards_the_next_is_given() {
     let program = wasm.load(guests::HOSTILE).await;
     let two = Arc::new(chain("acme", &[&program, &program]));
     let ran = wasm.run(&two, r#"{"do": "append", "with": "reject"}"#).await;
-    assert_eq!(rejected(&ran), "set/Quay", "settings and tables are read, and the second is given the command");
+    assert_eq!(
+        rejected(&ran),
+        "set/Quay",
+        "settings and tables are read, and the second is given the command"
+    );
     assert_eq!(ran.by.as_ref().unwrap().0.to_string(), "p1");
     let names: Vec<_> = ran.versions.iter().map(|(plugin, version)| format!("{plugin}@{version}")).collect();
     assert_eq!(names, ["p0@1", "p1@1"]);
@@ -67,10 +71,7 @@ async fn a_drop_ends_the_chain_and_what_is_no_payload_cannot_go_on() {
     assert!(rejected(&ran).contains("only the last plugin may forward a fetch"), "{ran:?}");
     let one = Arc::new(chain("acme", &[&program]));
     let ran = wasm.run(&one, r#"{"do": "forward-fetch"}"#).await;
-    assert_eq!(
-        ran.result,
-        Ok(Outcome::Forward(Content::Fetch("https://files.test/a".to_owned())))
-    );
+    assert_eq!(ran.result, Ok(Outcome::Forward(Content::Fetch("https://files.test/a".to_owned()))));
     let ran = wasm.run(&one, r#"{"do": "later", "with": "no rates yet"}"#).await;
     assert_eq!(ran.result, Err(Fault::Temporary("no rates yet".to_owned())));
 }

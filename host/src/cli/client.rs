@@ -9,18 +9,18 @@ use serde_json::Value;
 
 /// Where the host is and with which key it is spoken to.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Target {
+pub(super) struct Target {
     /// The host's address.
     #[arg(long, env = "HOOKYARD_URL", default_value = "http://127.0.0.1:8080")]
-    pub url: String,
+    pub(super) url: String,
     /// The API key.
     #[arg(long, env = "HOOKYARD_KEY", hide_env_values = true)]
-    pub key: String,
+    pub(super) key: String,
 }
 
 /// A client of one host.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub(super) struct Client {
     http: reqwest::Client,
     url: String,
     key: String,
@@ -31,9 +31,9 @@ impl Client {
     ///
     /// # Errors
     /// When the TLS set-up fails.
-    pub fn new(target: &Target) -> anyhow::Result<Self> {
-        crate::deliver::install_crypto();
+    pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(crate::deliver::http::tls().context("cannot set up TLS")?)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(std::time::Duration::from_secs(120))
@@ -46,7 +46,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, path, "application/json", Bytes::new()).await
     }
 
@@ -54,7 +54,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::POST, path, "application/json", body.to_string().into()).await
     }
 
@@ -62,7 +62,7 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::call`].
-    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.call(Method::PUT, path, "application/json", body.to_string().into()).await
     }
 
@@ -70,7 +70,7 @@ impl Client {
     ///
     /// # Errors
     /// When the host cannot be reached, or answers with a problem: its detail is the error's text.
-    pub async fn call(
+    pub(super) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -78,7 +78,8 @@ impl Client {
         body: Bytes,
     ) -> anyhow::Result<Value> {
         let request = format!("{method} {path}");
-        let mut builder = self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
+        let mut builder =
+            self.http.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key);
         if !body.is_empty() {
             builder = builder.header("content-type", content_type).body(body);
         }

@@ -51,7 +51,8 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     {
         bail!("there is no carrier `{carrier}`");
     }
-    let (key, text) = crate::api::auth::mint(role, args.carrier, args.name, crate::clock::random_bytes(), now);
+    let (key, text) =
+        crate::api::auth::mint(role, args.carrier, args.name, crate::clock::random_bytes(), now);
     store.create_key(key).await?;
     store.close().await?;
     println!("{text}");

@@ -24,8 +24,9 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let listener =
-        TcpListener::bind(args.address).await.with_context(|| format!("cannot listen on {}", args.address))?;
+    let listener = TcpListener::bind(args.address)
+        .await
+        .with_context(|| format!("cannot listen on {}", args.address))?;
     eprintln!("listening on http://{} (Ctrl-C ends it)", listener.local_addr()?);
     let status = StatusCode::from_u16(args.status).context("--status takes 100 to 599")?;
     let state = std::sync::Arc::new((args.secret, status));

@@ -69,7 +69,8 @@ impl ConfigArgs {
 
 fn read_config(file: Option<&Path>) -> Result<Config, ConfigError> {
     // Variables that are not UTF-8 cannot be ours.
-    let variables = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
     config::read(file, variables)
 }
 

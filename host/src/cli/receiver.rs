@@ -19,36 +19,36 @@ use tokio::net::TcpListener;
 
 /// What came under one `requestid`.
 #[derive(Debug, Clone, Default)]
-pub struct Received {
+pub(super) struct Received {
     /// The path's last part, which says to which of the receiver's places it was sent.
-    pub place: String,
+    pub(super) place: String,
     /// The `eventname` header.
-    pub event_name: String,
+    pub(super) event_name: String,
     /// The body of the last request.
-    pub body: Bytes,
+    pub(super) body: Bytes,
     /// How many requests were answered with 200.
-    pub taken: u32,
+    pub(super) taken: u32,
     /// How many were refused on purpose.
-    pub refused: u32,
+    pub(super) refused: u32,
 }
 
 /// What the receiver saw.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub(super) struct Seen {
     /// By `requestid`.
-    pub requests: HashMap<String, Received>,
+    pub(super) requests: HashMap<String, Received>,
     /// Requests whose signature did not verify, or that lacked a header; the reason.
-    pub bad: Vec<String>,
+    pub(super) bad: Vec<String>,
 }
 
 /// Decides whether a request is refused: the place, the `requestid`, how often it was refused before.
-pub type Refuse = dyn Fn(&str, &str, u32) -> Option<StatusCode> + Send + Sync;
+pub(super) type Refuse = dyn Fn(&str, &str, u32) -> Option<StatusCode> + Send + Sync;
 
 /// A running receiver. It ends with the process.
 #[derive(Clone)]
-pub struct Receiver {
+pub(super) struct Receiver {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     inner: Arc<Inner>,
 }
 
@@ -70,7 +70,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn start(address: SocketAddr, refuse: Box<Refuse>) -> anyhow::Result<Self> {
+    pub(super) async fn start(address: SocketAddr, refuse: Box<Refuse>) -> anyhow::Result<Self> {
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
@@ -82,17 +82,17 @@ impl Receiver {
     }
 
     /// Signatures at this place are verified with this secret from now on.
-    pub fn expect(&self, place: &str, secret: &str) {
+    pub(super) fn expect(&self, place: &str, secret: &str) {
         lock(&self.inner.secrets).insert(place.to_owned(), secret.to_owned());
     }
 
     /// Looks at what was seen.
-    pub fn look<T>(&self, at: impl FnOnce(&Seen) -> T) -> T {
+    pub(super) fn look<T>(&self, at: impl FnOnce(&Seen) -> T) -> T {
         at(&lock(&self.inner.seen))
     }
 
     /// Waits until what was seen satisfies `enough`.
-    pub async fn wait(&self, enough: impl Fn(&Seen) -> bool) {
+    pub(super) async fn wait(&self, enough: impl Fn(&Seen) -> bool) {
         let mut changed = self.inner.changed.subscribe();
         while !self.look(&enough) {
             if changed.changed().await.is_err() {
@@ -148,7 +148,7 @@ async fn take(
 ///
 /// # Errors
 /// What is wrong, for people.
-pub fn verify(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+pub(super) fn verify(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
     let header = |name: &str| {
         headers.get(name).and_then(|v| v.to_str().ok()).ok_or_else(|| format!("there is no `{name}`"))
     };

@@ -15,15 +15,18 @@ pub(super) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     let config = args.read()?;
     telemetry::log_to_stderr(&config.log);
     let listen = config.server.listen;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}; set `server.listen` (HOOKYARD_SERVER_LISTEN)"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; set `server.listen` (HOOKYARD_SERVER_LISTEN)")
+    })?;
     let program = std::env::current_exe().context("cannot find the host's own program")?;
     let (soft, hard) =
         (Duration::from_secs(config.server.stop_soft_s), Duration::from_secs(config.server.stop_hard_s));
     let host = Host::start(&config, listener, Clock::system(), program).await?;
     if let Some(file) = host.first_key() {
-        eprintln!("The first admin key is in {}. Keep it safe, or delete it after making another.", file.display());
+        eprintln!(
+            "The first admin key is in {}. Keep it safe, or delete it after making another.",
+            file.display()
+        );
     }
     eprintln!("Hookyard listens on http://{} (data in {})", host.address(), config.store.data.display());
 
@@ -34,7 +37,10 @@ pub(super) async fn run(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
     if let Some(crash) = &crashed {
         tracing::error!(task = crash.task, why = %crash.why, "a part of the host failed; stopping");
     } else {
-        tracing::info!(soft_s = soft.as_secs(), "stopping: finishing what is under way (a second signal drops it)");
+        tracing::info!(
+            soft_s = soft.as_secs(),
+            "stopping: finishing what is under way (a second signal drops it)"
+        );
     }
     let hurry = async {
         let _ = lifecycle::signal().await;

@@ -28,6 +28,7 @@ const MAX_ERROR: usize = 500;
 #[derive(Debug, Clone)]
 pub struct Sender {
     client: reqwest::Client,
+    policy: Arc<AddressPolicy>,
 }
 
 /// Why there is no sender.
@@ -79,9 +80,10 @@ impl Sender {
     /// # Errors
     /// TLS or the client could not be set up.
     pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
+        let policy = Arc::new(policy.clone());
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls()?)
-            .dns_resolver(GuardedResolver(Arc::new(policy.clone())))
+            .dns_resolver(GuardedResolver(policy.clone()))
             // A redirect would lead past the address guard, and a variable of the environment past everything.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
@@ -94,7 +96,7 @@ impl Sender {
             .http2_max_header_list_size(64 * 1024)
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self { client })
+        Ok(Self { client, policy })
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
@@ -109,10 +111,12 @@ impl Sender {
                 Err(Cow::Owned(format!("destination kind not available: {}", kind.as_str())))
             }
         };
+        let blocked = target.literal().and_then(|ip| self.policy.check(ip).err());
         let mut answer = Answer::default();
-        let (request, outcome, error) = match built {
-            Err(why) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
-            Ok(Built { request, shown }) => {
+        let (request, outcome, error) = match (built, blocked) {
+            (Err(why), _) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
+            (Ok(built), Some(blocked)) => (built.shown, Outcome::Blocked, Some(blocked.to_string())),
+            (Ok(Built { request, shown }), None) => {
                 let done = tokio::time::timeout(timeout, self.exchange(request, &mut answer, now)).await;
                 let (outcome, error) = match done {
                     Ok(Ok(())) => judge(&answer),
@@ -161,7 +165,11 @@ impl Sender {
 }
 
 /// TLS by ring, trusting what the system trusts, or Mozilla's list where the system has none.
-fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
+/// What TLS connections are made with: the system's certificates and no other.
+///
+/// # Errors
+/// When the provider has no usable protocol version.
+pub fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {

@@ -11,7 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::carrier::DestinationSpec;
 use crate::clock::{Clock, Millis};
+use crate::retry::Policy;
 use crate::store::work::{HeldDelivery, Lane};
 
 /// The span in which a rate counts.
@@ -24,6 +26,21 @@ pub struct LaneRules {
     pub concurrency: u32,
     /// Deliveries started in any 60 seconds.
     pub rate_per_minute: Option<u32>,
+}
+
+impl LaneRules {
+    /// The rules of a destination: its own numbers, or else those of the strictest policy that sends there.
+    pub fn resolve<'a>(spec: &DestinationSpec, policies: impl Iterator<Item = &'a Policy>) -> Self {
+        let (mut concurrency, mut rate) = (None, None);
+        for policy in policies {
+            concurrency = concurrency.into_iter().chain([policy.concurrency]).min();
+            rate = rate.into_iter().chain(policy.rate_per_minute).min();
+        }
+        Self {
+            concurrency: spec.concurrency.or(concurrency).unwrap_or(Self::default().concurrency),
+            rate_per_minute: spec.rate_per_minute.or(rate),
+        }
+    }
 }
 
 impl Default for LaneRules {
@@ -110,6 +127,12 @@ pub struct Permit {
     inner: Arc<Inner>,
     track: Arc<Track>,
     begun: bool,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").field("queued", &self.queued()).field("under_way", &self.under_way()).finish()
+    }
 }
 
 impl Lanes {

@@ -248,3 +248,69 @@ async fn a_lane_is_forgotten_only_when_nothing_of_it_is_left() {
     bench.lanes.forget(&a);
     assert_eq!(bench.lanes.0.lanes.read().unwrap().len(), 0);
 }
+
+/// Claims as the router does: only for lanes that are named. A name that got lost would leave this waiting forever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn under_load_no_lane_that_was_refused_is_forgotten() {
+    const EACH: usize = 1_000;
+    let done = Arc::new(AtomicUsize::new(0));
+    let tracker = TaskTracker::new();
+    let run = {
+        let done = done.clone();
+        move |_: HeldDelivery, permit: Permit| {
+            let done = done.clone();
+            async move {
+                tokio::task::yield_now().await;
+                done.fetch_add(1, SeqCst);
+                drop(permit);
+            }
+            .boxed()
+        }
+    };
+    let limits = LaneLimits { queued_per_lane: 7, queued_total: 20 };
+    let lanes = Lanes::new(limits, Clock::manual(Millis(0)), tracker.clone(), run);
+    let mut left: HashMap<Lane, usize> = (0..8).map(|n| (lane(&format!("l{n}")), EACH)).collect();
+    for a in left.keys() {
+        lanes.set_rules(a, rules(2, None));
+    }
+    let mut open: Vec<Lane> = left.keys().cloned().collect();
+    while left.values().any(|n| *n > 0) {
+        for a in open.drain(..) {
+            let wanted = left.get_mut(&a).unwrap();
+            // One more than is wanted, so that only a lane that is done is never refused.
+            let rooms = lanes.reserve_up_to(&a, *wanted + 1);
+            for room in rooms.into_iter().take(*wanted) {
+                lanes.push(room, delivery(&a));
+                *wanted -= 1;
+            }
+        }
+        if left.values().any(|n| *n > 0) {
+            open = lanes.eased().await;
+        }
+    }
+    tracker.close();
+    tracker.wait().await;
+    assert_eq!(done.load(SeqCst), 8 * EACH);
+    assert_eq!((lanes.queued(), lanes.under_way()), (0, 0));
+}
+
+#[test]
+fn a_destination_has_its_own_rules_or_those_of_its_strictest_policy() {
+    use crate::carrier::{DestinationKind, PolicySpec};
+    let spec = |concurrency, rate_per_minute| DestinationSpec {
+        kind: DestinationKind::Http,
+        url: None,
+        method: Default::default(),
+        concurrency,
+        rate_per_minute,
+    };
+    let policy = |concurrency, rate_per_minute| {
+        let spec = PolicySpec { concurrency, rate_per_minute, ..PolicySpec::default() };
+        Policy::resolve(&spec).unwrap()
+    };
+    let policies = [policy(Some(7), None), policy(Some(3), Some(50)), policy(None, Some(90))];
+    let resolve = |spec: &DestinationSpec| LaneRules::resolve(spec, policies.iter());
+    assert_eq!(resolve(&spec(None, None)), rules(3, Some(50)));
+    assert_eq!(resolve(&spec(Some(20), Some(600))), rules(20, Some(600)));
+    assert_eq!(LaneRules::resolve(&spec(None, None), std::iter::empty()), LaneRules::default());
+}

@@ -3,6 +3,8 @@
 //!
 //! It must not know deliveries; `request` puts the two together.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use url::{Host, Url};
 
@@ -40,6 +42,8 @@ pub(super) enum Way {
 #[derive(Debug, Clone)]
 pub(super) struct HttpTarget {
     pub(super) url: Url,
+    /// The address where the host is one and no name: no resolver sees it, so the sender checks it itself.
+    pub(super) literal: Option<IpAddr>,
     pub(super) method: HttpMethod,
     /// `accept`, `content-type`, `user-agent` and the static headers, which are marked as sensitive.
     pub(super) headers: HeaderMap,
@@ -99,6 +103,16 @@ pub enum TargetError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A number is out of its range.
+    #[error("{field}: {value} is out of range, it takes 1 to {max}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// What was given.
+        value: u32,
+        /// The most that is allowed.
+        max: u32,
+    },
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -116,11 +130,60 @@ impl Target {
         secrets: &DestinationSecrets,
         policy: &AddressPolicy,
     ) -> Result<Self, TargetError> {
+        for (field, value, max) in
+            [("concurrency", spec.concurrency, 100), ("rate_per_minute", spec.rate_per_minute, 60_000)]
+        {
+            if let Some(value) = value.filter(|n| !(1..=max).contains(n)) {
+                return Err(TargetError::OutOfRange { field, value, max });
+            }
+        }
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
             kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
         };
         Ok(Self { carrier, name, way })
+    }
+
+    /// The address that it is sent to where its host is one and no name.
+    pub(super) fn literal(&self) -> Option<IpAddr> {
+        match &self.way {
+            Way::Http(http) => http.literal,
+            Way::Unavailable(_) => None,
+        }
+    }
+}
+
+impl Target {
+    /// Checks a destination without keeping what was prepared: for its registration.
+    ///
+    /// # Errors
+    /// As [`Target::compile`].
+    pub fn check(
+        spec: &DestinationSpec,
+        secrets: &DestinationSecrets,
+        policy: &AddressPolicy,
+    ) -> Result<(), TargetError> {
+        match spec.kind {
+            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
+            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+        }
+    }
+}
+
+impl TargetError {
+    /// The member of the description that is at fault.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NoUrl
+            | Self::Url { .. }
+            | Self::UrlLength { .. }
+            | Self::Scheme { .. }
+            | Self::UrlPart { .. }
+            | Self::Address(_) => "url",
+            Self::HeadersSize { .. } | Self::Header { .. } => "headers",
+            Self::Signing(_) => "signing",
+            Self::OutOfRange { field, .. } => field,
+        }
     }
 }
 
@@ -131,13 +194,18 @@ impl HttpTarget {
         policy: &AddressPolicy,
     ) -> Result<Self, TargetError> {
         let url = check_url(spec.url.as_deref().ok_or(TargetError::NoUrl)?, policy)?;
+        let literal = match url.host() {
+            Some(Host::Ipv4(ip)) => Some(ip.into()),
+            Some(Host::Ipv6(ip)) => Some(ip.into()),
+            Some(Host::Domain(_)) | None => None,
+        };
         let mut headers = HeaderMap::with_capacity(16);
         let agent = concat!("Hookyard/", env!("CARGO_PKG_VERSION"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         add_static(&mut headers, secrets)?;
-        Ok(Self { url, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
+        Ok(Self { url, literal, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
     }
 }
 
@@ -168,7 +236,7 @@ fn check_url(text: &str, policy: &AddressPolicy) -> Result<Url, TargetError> {
             let name = name.trim_end_matches('.');
             // Known without asking: such names are always this machine (RFC 6761).
             if name == "localhost" || name.ends_with(".localhost") {
-                policy.check(std::net::Ipv4Addr::LOCALHOST.into())?;
+                policy.check(Ipv4Addr::LOCALHOST.into())?;
             }
         }
         None => return refuse("no host", ""),
@@ -315,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_signing_secret_is_refused_and_other_kinds_compile() {
+    fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
         let spec = |kind| DestinationSpec {
             kind,
             url: Some("https://example.com".to_owned()),
@@ -330,6 +398,21 @@ mod tests {
             Target::compile(carrier, name, &spec(kind), &secrets, &AddressPolicy::default())
         };
         assert!(matches!(compile(DestinationKind::Http), Err(TargetError::Signing(_))));
+        let compile_numbers = |concurrency, rate_per_minute| {
+            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Email) };
+            let (carrier, name) = ("acme".parse().unwrap(), "main".parse().unwrap());
+            Target::compile(carrier, name, &spec, &secrets, &AddressPolicy::default())
+                .map(drop)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(compile_numbers(Some(100), Some(60_000)), Ok(()));
+        for (concurrency, rate, expected) in [
+            (Some(0), None, "concurrency: 0 is out of range, it takes 1 to 100"),
+            (Some(101), None, "concurrency: 101 is out of range, it takes 1 to 100"),
+            (None, Some(60_001), "rate_per_minute: 60001 is out of range, it takes 1 to 60000"),
+        ] {
+            assert_eq!(compile_numbers(concurrency, rate), Err(expected.to_owned()));
+        }
         assert!(compile(DestinationKind::Email).is_ok() && compile(DestinationKind::Sftp).is_ok());
     }
 }

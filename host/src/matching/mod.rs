@@ -50,6 +50,25 @@ pub enum OrderError {
     Filter(#[from] FilterError),
 }
 
+impl OrderError {
+    /// The member of the subscription that is at fault.
+    pub fn field(&self) -> String {
+        match self {
+            Self::Count { .. } => "event_types".to_owned(),
+            Self::Type { index, .. } => format!("event_types[{index}]"),
+            Self::Filter(_) => "filter".to_owned(),
+        }
+    }
+
+    /// Where in a filter's text, in characters from 0.
+    pub fn position(&self) -> Option<usize> {
+        match self {
+            Self::Filter(FilterError::Syntax { at, .. }) => Some(at.saturating_sub(1)),
+            _ => None,
+        }
+    }
+}
+
 impl Order {
     /// Checks the event types and the filter of a subscription.
     ///

@@ -226,7 +226,9 @@ fn judge(rules: &Rules<'_>, verdict: Verdict, last: bool) -> Result<Step, Fault>
 
 fn json(bytes: &[u8]) -> Result<(), Fault> {
     let not = |why: String| {
-        Fault::Rejected(format!("what was forwarded to the next plugin of the chain is not UTF-8 JSON: {why}"))
+        Fault::Rejected(format!(
+            "what was forwarded to the next plugin of the chain is not UTF-8 JSON: {why}"
+        ))
     };
     let text = std::str::from_utf8(bytes).map_err(|error| not(error.to_string()))?;
     serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(|error| not(error.to_string()))?;

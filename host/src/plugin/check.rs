@@ -19,12 +19,8 @@ const TYPES: &str = include_str!("../../../wit/v1/types.wit");
 
 /// What a plugin must export, and the interfaces of the contract that it may import.
 const HANDLER: &str = "hookyard:plugin/handler";
-const OWN: [&str; 4] = [
-    "hookyard:plugin/types",
-    "hookyard:plugin/log",
-    "hookyard:plugin/settings",
-    "hookyard:plugin/tables",
-];
+const OWN: [&str; 4] =
+    ["hookyard:plugin/types", "hookyard:plugin/log", "hookyard:plugin/settings", "hookyard:plugin/tables"];
 const OWN_VERSION: &str = "1.0.0";
 
 /// Components and modules inside of one upload.
@@ -171,6 +167,21 @@ impl CheckError {
         }
     }
 
+    /// The limit that was hit, by its name in the configuration or the documentation.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::TooBig { .. } => Some("component_bytes_max"),
+            Self::TooManyParts { .. } => Some("component_parts"),
+            Self::Compile(CompileError::Time(_)) => Some("compile_cpu_s"),
+            Self::Compile(CompileError::Memory(_)) => Some("compile_memory_bytes"),
+            Self::Start(Fault::LimitHit { limit, .. }) | Self::Smoke(Fault::LimitHit { limit, .. }) => {
+                Some(limit)
+            }
+            Self::Start(Fault::Deadline { .. }) | Self::Smoke(Fault::Deadline { .. }) => Some("wall_ms"),
+            _ => None,
+        }
+    }
+
     /// Whether the host is to blame, and not the upload.
     pub fn is_hosts(&self) -> bool {
         self.code() == "host_failed"
@@ -196,7 +207,9 @@ pub(super) fn inspect(bytes: &[u8], component_bytes_max: u64) -> Result<Vec<Stri
         return Err(CheckError::Precompiled);
     }
     header(bytes)?;
-    Validator::new_with_features(engine::FEATURES).validate_all(bytes).map_err(|error| invalid(&error, bytes))?;
+    Validator::new_with_features(engine::FEATURES)
+        .validate_all(bytes)
+        .map_err(|error| invalid(&error, bytes))?;
     let surface = surface(bytes)?;
     if surface.parts > PARTS {
         return Err(CheckError::TooManyParts { parts: surface.parts, allowed: PARTS });

@@ -69,7 +69,11 @@ pub enum CompileError {
 }
 
 /// Compiles `component` into the new file `output`.
-pub(super) async fn compile(compiler: &Compiler, component: &[u8], output: &Path) -> Result<(), CompileError> {
+pub(super) async fn compile(
+    compiler: &Compiler,
+    component: &[u8],
+    output: &Path,
+) -> Result<(), CompileError> {
     let start = |source| CompileError::Start { program: compiler.program.clone(), source };
     let mut child = tokio::process::Command::new(&compiler.program)
         .arg(COMPILE_COMMAND)
@@ -153,7 +157,9 @@ fn child(arguments: impl Iterator<Item = OsString>) -> Result<(), Child> {
         return Err(failed(COMPILE_COMMAND, &"it takes a path and three numbers; only the host runs it"));
     };
     let number = |text: &OsString| {
-        text.to_str().and_then(|text| text.parse::<u64>().ok()).ok_or_else(|| failed("arguments", &"a number"))
+        text.to_str()
+            .and_then(|text| text.parse::<u64>().ok())
+            .ok_or_else(|| failed("arguments", &"a number"))
     };
     let (cpu, memory, most) = (number(cpu)?, number(memory)?, number(most)?);
     let limits = [

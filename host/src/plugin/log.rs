@@ -150,7 +150,10 @@ mod tests {
         for _ in 0..100 {
             log.write(Stream::Err, b"noise noise noise noise noise\n");
         }
-        log.write(Stream::Err, b"\nthread '<unnamed>' (1) panicked at src/lib.rs:4:5:\nno state \"QC\"\nnote: run");
+        log.write(
+            Stream::Err,
+            b"\nthread '<unnamed>' (1) panicked at src/lib.rs:4:5:\nno state \"QC\"\nnote: run",
+        );
         assert_eq!(log.panic().unwrap(), "panicked at src/lib.rs:4:5:\nno state \"QC\"");
     }
 }

@@ -146,6 +146,12 @@ pub struct RuntimeMetrics {
     pub busy: Duration,
 }
 
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("metrics", &self.metrics()).finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
     /// Makes the engine and starts its threads.
     ///
@@ -238,8 +244,8 @@ impl Runtime {
                 .await??
             }
         };
-        let pre = v1::link(&inner.linker, &component)
-            .map_err(|error| CheckError::Types(format!("{error:#}")))?;
+        let pre =
+            v1::link(&inner.linker, &component).map_err(|error| CheckError::Types(format!("{error:#}")))?;
         let limits = Limits {
             wall: limits.wall.min(inner.ceiling.wall),
             memory_bytes: limits.memory_bytes.min(inner.ceiling.memory_bytes),

@@ -117,7 +117,10 @@ impl Rules<'_> {
         if let Some(key) = &delivery.order_key
             && !(1..=ORDER_KEY_MAX).contains(&key.len())
         {
-            return rejected(format!("order-key takes 1 to {ORDER_KEY_MAX} bytes, this one has {}", key.len()));
+            return rejected(format!(
+                "order-key takes 1 to {ORDER_KEY_MAX} bytes, this one has {}",
+                key.len()
+            ));
         }
         Ok(Delivery { send, not_before, order_key: delivery.order_key })
     }

@@ -134,7 +134,13 @@ pub(super) fn conclude(
     Conclusion { routing: made, sends }
 }
 
-fn failed(fault: &Fault, reason: String, subscription: SubscriptionId, tries: u32, now: Millis) -> NewRouting {
+fn failed(
+    fault: &Fault,
+    reason: String,
+    subscription: SubscriptionId,
+    tries: u32,
+    now: Millis,
+) -> NewRouting {
     let again = |most: u32| {
         if tries >= most {
             return (RoutingState::Parked, None);
@@ -165,7 +171,9 @@ fn log_json(lines: &[plugin::LogLine], dropped: u32) -> Option<String> {
         })
         .collect();
     if dropped > 0 {
-        all.push(json!({ "level": "warn", "message": format!("{dropped} lines above the limit were dropped") }));
+        all.push(
+            json!({ "level": "warn", "message": format!("{dropped} lines above the limit were dropped") }),
+        );
     }
     Some(serde_json::Value::Array(all).to_string())
 }

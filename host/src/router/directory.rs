@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{
-    Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef, PluginVersion, Sha256Hex,
-    Subscription, SubscriptionState,
+    Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef,
+    PluginVersion, Sha256Hex, Subscription, SubscriptionState,
 };
 use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
@@ -89,8 +89,7 @@ impl Place {
 
     /// Notes a success; true when it is the first after a failure.
     pub fn succeeded(&self) -> bool {
-        self.failing_since.load(Ordering::Relaxed) != 0
-            && self.failing_since.swap(0, Ordering::Relaxed) != 0
+        self.failing_since.load(Ordering::Relaxed) != 0 && self.failing_since.swap(0, Ordering::Relaxed) != 0
     }
 }
 
@@ -139,8 +138,7 @@ impl Directory {
     pub async fn open(parts: DirectoryParts) -> Result<Self, StoreError> {
         // Registered before the first look, so that no change falls between.
         let changes = tokio::sync::Mutex::new(parts.store.wakes());
-        let inner =
-            Inner { carriers: ArcSwap::default(), programs: Mutex::default(), changes, parts };
+        let inner = Inner { carriers: ArcSwap::default(), programs: Mutex::default(), changes, parts };
         let directory = Self(Arc::new(inner));
         directory.reload_all().await?;
         Ok(directory)
@@ -270,17 +268,19 @@ impl Directory {
         Ok(view)
     }
 
-    fn place_of(&self, destination: &Destination) -> Place {
+    /// Opens a destination's secrets and prepares it for sending. The error is for people.
+    pub(super) fn compile(&self, destination: &Destination) -> Result<Target, String> {
         let parts = &self.0.parts;
         let context = secrets_context(&destination.carrier, &destination.name);
-        let compiled = || -> Result<Target, String> {
-            let plain = parts.master.open(&context, &destination.sealed).map_err(|e| e.to_string())?;
-            let secrets = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
-            let (carrier, name) = (destination.carrier.clone(), destination.name.clone());
-            Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses)
-                .map_err(|e| e.to_string())
-        };
-        let target = compiled();
+        let plain = parts.master.open(&context, &destination.sealed).map_err(|e| e.to_string())?;
+        let secrets = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
+        let (carrier, name) = (destination.carrier.clone(), destination.name.clone());
+        Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses)
+            .map_err(|e| e.to_string())
+    }
+
+    fn place_of(&self, destination: &Destination) -> Place {
+        let target = self.compile(destination);
         if let Err(why) = &target {
             tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
                 "a destination cannot be used; its deliveries fail until it is corrected");

@@ -78,7 +78,8 @@ pub struct Parts {
 pub struct Router(Arc<Core>);
 
 #[derive(Debug)]
-struct Core {
+/// What every clone of a [`Router`] shares.
+pub struct Core {
     store: Store,
     runtime: Runtime,
     sender: Sender,
@@ -109,8 +110,13 @@ impl Router {
     pub async fn start(parts: Parts) -> Result<Self, crate::store::error::StoreError> {
         let taken = parts.store.take_over(parts.clock.now()).await?;
         if taken.events + taken.routings + taken.deliveries > 0 {
-            tracing::info!(nodes = taken.nodes, events = taken.events, routings = taken.routings,
-                deliveries = taken.deliveries, "took over the work of nodes that are gone");
+            tracing::info!(
+                nodes = taken.nodes,
+                events = taken.events,
+                routings = taken.routings,
+                deliveries = taken.deliveries,
+                "took over the work of nodes that are gone"
+            );
         }
 
         // The lanes call the router, which owns the lanes: a weak reference keeps that from being a circle.
@@ -118,14 +124,15 @@ impl Router {
         let caller = slot.clone();
         let limits =
             LaneLimits { queued_per_lane: parts.queued_per_lane, queued_total: parts.held_in_memory };
-        let lanes = Lanes::new(limits, parts.clock.clone(), parts.life.tracker().clone(), move |delivery, permit| {
-            let router = caller.get().and_then(Weak::upgrade).map(Router);
-            Box::pin(async move {
-                if let Some(router) = router {
-                    router.send(delivery, permit).await;
-                }
-            })
-        });
+        let lanes =
+            Lanes::new(limits, parts.clock.clone(), parts.life.tracker().clone(), move |delivery, permit| {
+                let router = caller.get().and_then(Weak::upgrade).map(Router);
+                Box::pin(async move {
+                    if let Some(router) = router {
+                        router.send(delivery, permit).await;
+                    }
+                })
+            });
         let directory = Directory::open(DirectoryParts {
             store: parts.store.clone(),
             runtime: parts.runtime.clone(),

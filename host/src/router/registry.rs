@@ -80,8 +80,7 @@ impl Router {
     /// [`RegistryError::NothingBefore`] when there was none.
     pub async fn roll_back(&self, owner: &Owner, name: &PluginName) -> Result<PluginRecord, RegistryError> {
         let plugins = self.store.plugins(owner).await?;
-        let record =
-            plugins.into_iter().find(|p| p.name == *name).ok_or(RegistryError::Missing("plugin"))?;
+        let record = plugins.into_iter().find(|p| p.name == *name).ok_or(RegistryError::Missing("plugin"))?;
         let previous = record.previous.ok_or(RegistryError::NothingBefore)?;
         self.activate(owner, name, previous).await
     }

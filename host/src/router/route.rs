@@ -81,7 +81,9 @@ impl Router {
 
     fn run(&self, gathering: &Arc<Gathering>, standing: &Standing, tries: u32) {
         match &standing.plugins {
-            Plugins::Ready(chain) => self.start(gathering.clone(), standing.id.clone(), chain.clone(), tries),
+            Plugins::Ready(chain) => {
+                self.submit(gathering.clone(), standing.id.clone(), chain.clone(), tries)
+            }
             Plugins::None => self.conclude(gathering, conclude::untouched(), &standing.id, tries),
             Plugins::NotReady(why) => {
                 gathering.add(conclude::not_ready(standing.id.clone(), why.clone(), tries));
@@ -90,7 +92,7 @@ impl Router {
         }
     }
 
-    fn start(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
+    fn submit(&self, gathering: Arc<Gathering>, subscription: SubscriptionId, chain: Arc<Chain>, tries: u32) {
         let event = gathering.event.clone();
         let carrier = event.carrier.clone();
         let router = self.clone();
@@ -185,8 +187,7 @@ impl Router {
                 if delivery.state != DeliveryState::Pending {
                     continue;
                 }
-                let lane =
-                    Lane { carrier: event.carrier.clone(), destination: delivery.destination.clone() };
+                let lane = Lane { carrier: event.carrier.clone(), destination: delivery.destination.clone() };
                 let room = if delivery.due <= now { self.lanes.reserve(&lane) } else { None };
                 let Some(room) = room else {
                     later.push((lane, delivery.due));
@@ -224,8 +225,10 @@ impl Router {
                     Err(HeldError::Lost) => tracing::warn!(carrier = %event.carrier, event = %event.id,
                         "another node routes this event now; what this one decided was not written"),
                     // The store tries again as long as it lives, so this is its end.
-                    Err(HeldError::Store(why)) => tracing::error!(carrier = %event.carrier, event = %event.id,
-                        %why, "an event could not be planned; it is routed again after the next start"),
+                    Err(HeldError::Store(why)) => {
+                        tracing::error!(carrier = %event.carrier, event = %event.id,
+                        %why, "an event could not be planned; it is routed again after the next start")
+                    }
                 }
                 drop(gathering);
             }),

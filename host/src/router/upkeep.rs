@@ -39,8 +39,13 @@ impl Router {
                     let pieces = taken.events + taken.routings + taken.deliveries;
                     if taken.nodes > 0 {
                         self.metrics.taken_over.inc_by(pieces);
-                        tracing::warn!(nodes = taken.nodes, events = taken.events, routings = taken.routings,
-                            deliveries = taken.deliveries, "took over the work of nodes that went silent");
+                        tracing::warn!(
+                            nodes = taken.nodes,
+                            events = taken.events,
+                            routings = taken.routings,
+                            deliveries = taken.deliveries,
+                            "took over the work of nodes that went silent"
+                        );
                     }
                 }
                 Err(why) => tracing::warn!(%why, "dead nodes could not be looked for"),

@@ -20,6 +20,7 @@ sql! {
     RETRY_CHOSEN = concat!("UPDATE deliveries SET state = 'pending', due_ms = $10, updated_ms = $10 \
         WHERE carrier = $1 AND state IN ('dead', 'failed') AND id IN (SELECT d.id FROM deliveries d WHERE ",
         chosen!(), "AND d.state IN ('dead', 'failed') ORDER BY d.id LIMIT $11)");
+    HOLD = "UPDATE deliveries SET state = 'held', held_by = NULL WHERE carrier = $1 AND id = $2 AND held_by = $3";
     DELIVERY_EXISTS = "SELECT attempts FROM deliveries WHERE carrier = $1 AND id = $2";
     RETRY_ROUTING = "UPDATE routings SET state = 'later', due_ms = $5 \
         WHERE carrier = $1 AND received_ms = $2 AND event = $3 AND subscription = $4 \
@@ -54,6 +55,29 @@ impl Store {
         now: Millis,
     ) -> Result<Option<bool>, StoreError> {
         self.change_delivery(CANCEL, carrier, id, now).await
+    }
+
+    /// Puts aside a delivery that this node holds, without an attempt: its destination has been disabled meanwhile.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn hold_delivery(&self, carrier: &CarrierId, id: &DeliveryId) -> Result<(), StoreError> {
+        let (carrier, id) = (carrier.clone(), id.clone());
+        self.write(move |w| {
+            Box::pin(async move {
+                let node = w.shared.node.clone();
+                // No row: another node holds it by now, and decides.
+                on_db!(&mut *w.conn, |c| sqlx::query(HOLD)
+                    .bind(carrier.as_str())
+                    .bind(id.as_str())
+                    .bind(node.as_str())
+                    .execute(c)
+                    .await?
+                    .rows_affected());
+                Ok(())
+            })
+        })
+        .await
     }
 
     async fn change_delivery(

@@ -306,12 +306,15 @@ async fn each_fault_of_the_network_has_its_kind() {
 async fn a_name_that_leads_to_a_private_address_is_blocked_unless_allowed() {
     let mut endpoint = Endpoint::answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     // Compiled while its network was allowed; what counts is what the sender allows when it connects.
+    let literal = target(&endpoint.url("/"), &DestinationSecrets::default());
     let url = endpoint.url("/").replace("127.0.0.1", "localhost");
     let target = target(&url, &DestinationSecrets::default());
     let strict = Sender::new(&AddressPolicy::default()).unwrap();
-    let report = strict.attempt(&target, &forwarded(), LONG, NOW).await;
-    assert_eq!((&report.outcome, report.kind), (&Outcome::Blocked, "blocked_address"));
-    assert!(report.error.unwrap().contains("loopback"));
+    for target in [&target, &literal] {
+        let report = strict.attempt(target, &forwarded(), LONG, NOW).await;
+        assert_eq!((&report.outcome, report.kind), (&Outcome::Blocked, "blocked_address"));
+        assert!(report.error.unwrap().contains("loopback"));
+    }
     assert!(endpoint.nothing_came());
 
     let open = Sender::new(&loopback()).unwrap();

@@ -72,13 +72,12 @@ impl BenchHost {
     pub(super) async fn carrier(&self, id: &str, sink: SocketAddr, plugin: &str) -> anyhow::Result<()> {
         let c = &self.client;
         c.post("/v1/carriers", &json!({ "id": id, "name": id })).await?;
-        let destination =
-            json!({ "kind": "http", "url": format!("http://{sink}/hook"), "concurrency": 64, "signing": "generate" });
+        let destination = json!({ "kind": "http", "url": format!("http://{sink}/hook"), "concurrency": 64, "signing": "generate" });
         c.put(&format!("/v1/carriers/{id}/destinations/sink"), &destination).await?;
         let mut plugins = Vec::new();
         if plugin != "none" {
-            let stock = crate::stock::find(plugin)
-                .with_context(|| format!("there is no stock plugin `{plugin}`"))?;
+            let stock =
+                crate::stock::find(plugin).with_context(|| format!("there is no stock plugin `{plugin}`"))?;
             let path = format!("/v1/carriers/{id}/plugins/{plugin}");
             let component = Bytes::from_static(stock.bytes);
             let uploaded = c
@@ -87,8 +86,7 @@ impl BenchHost {
             c.post(&format!("{path}/activate"), &json!({ "version": uploaded["version"] })).await?;
             plugins.push(plugin.to_owned());
         }
-        let subscription =
-            json!({ "event_types": ["*"], "plugins": plugins, "destinations": ["sink"] });
+        let subscription = json!({ "event_types": ["*"], "plugins": plugins, "destinations": ["sink"] });
         c.put(&format!("/v1/carriers/{id}/subscriptions/main"), &subscription).await?;
         Ok(())
     }

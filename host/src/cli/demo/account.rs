@@ -56,7 +56,8 @@ async fn settled(carriers: &Carriers, sample: &Sample) -> anyhow::Result<Value> 
     for _ in 0..100 {
         event = carriers.of(sample.carrier).get(&path).await?;
         let deliveries = event["routings"][0]["deliveries"].as_array();
-        if event["routed"] == true && deliveries.is_none_or(|all| all.iter().all(|d| d["state"] != "pending")) {
+        if event["routed"] == true && deliveries.is_none_or(|all| all.iter().all(|d| d["state"] != "pending"))
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -164,7 +165,9 @@ impl Account {
             println!("              {n:>5}  {version}");
         }
         if self.adds_up() {
-            println!("  Everything agrees with what the receiver got: nothing lost, nothing twice, nothing astray.");
+            println!(
+                "  Everything agrees with what the receiver got: nothing lost, nothing twice, nothing astray."
+            );
         } else {
             println!("  DOES NOT ADD UP: {} fault(s)", self.faults.len());
             for fault in self.faults.iter().take(20) {

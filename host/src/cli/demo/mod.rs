@@ -69,7 +69,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let url = format!("http://{}", host.address());
     let client = Client::new(&Target { url: url.clone(), key: key.clone() })?;
     println!("host      {url}  (SQLite in {})", data.path().display());
-    println!("receiver  http://{}  (verifies every signature, refuses some requests at first)\n", receiver.address);
+    println!(
+        "receiver  http://{}  (verifies every signature, refuses some requests at first)\n",
+        receiver.address
+    );
 
     println!("Setting up two carriers, three stock plugins and three destinations");
     let carriers = setup::carriers(&client, &url, &receiver).await?;
@@ -87,7 +90,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let expected = samples.iter().filter(|s| s.goes_to.is_some()).count();
     let all = receiver.wait(|seen| seen.requests.values().filter(|r| r.taken > 0).count() >= expected);
     if tokio::time::timeout(PATIENCE, all).await.is_err() {
-        println!("Not everything arrived within {} s; the account below says what is missing.\n", PATIENCE.as_secs());
+        println!(
+            "Not everything arrived within {} s; the account below says what is missing.\n",
+            PATIENCE.as_secs()
+        );
     }
     let account = account::draw_up(&carriers, &samples, accepted, &receiver).await?;
     account.print();

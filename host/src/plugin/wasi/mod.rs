@@ -191,9 +191,7 @@ fn io<T: View>(linker: &mut Linker<T>) -> Result<()> {
     i.resource("input-stream", ResourceType::host::<Input>(), nothing)?;
     i.resource("output-stream", ResourceType::host::<Output>(), nothing)?;
     for read in ["[method]input-stream.read", "[method]input-stream.blocking-read"] {
-        i.func_wrap(read, |_, (_, _): (Resource<Input>, u64)| {
-            Ok((Err::<Vec<u8>, _>(StreamError::Closed),))
-        })?;
+        i.func_wrap(read, |_, (_, _): (Resource<Input>, u64)| Ok((Err::<Vec<u8>, _>(StreamError::Closed),)))?;
     }
     for skip in ["[method]input-stream.skip", "[method]input-stream.blocking-skip"] {
         i.func_wrap(skip, |_, (_, _): (Resource<Input>, u64)| -> Result<Taken> {
@@ -360,7 +358,8 @@ mod tests {
 
     #[test]
     fn random_bytes_hang_on_event_and_program_alone() {
-        let seed = |event: &str, program: &str| Seed { event: event.parse().unwrap(), program: program.into() };
+        let seed =
+            |event: &str, program: &str| Seed { event: event.parse().unwrap(), program: program.into() };
         let first = |seed: &Seed| Random::new(seed).u64();
         assert_eq!(first(&seed("1", "a")), first(&seed("1", "a")));
         assert_ne!(first(&seed("1", "a")), first(&seed("2", "a")));
