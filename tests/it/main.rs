@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+// Rooms of the host, each by itself.
 mod deliver;
 mod hostile;
 mod plugin;
 mod store;
+
+// The author's tools, as the binary is used.
+mod author;
