@@ -1,5 +1,8 @@
 //! The integration tests: one binary, a module for each subject. They need real sockets, databases and components.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod deliver;
 mod hostile;
 mod plugin;
+mod store;
