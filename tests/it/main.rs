@@ -2,7 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+// Rooms of the host, each by itself.
 mod deliver;
 mod hostile;
 mod plugin;
 mod store;
+
+// A whole host, seen from outside.
+mod ingest;
+mod way;
