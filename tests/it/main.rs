@@ -10,4 +10,6 @@ mod store;
 
 // A whole host, seen from outside.
 mod ingest;
+mod kill;
+mod restart;
 mod way;

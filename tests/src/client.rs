@@ -135,6 +135,22 @@ impl Api {
         self.call(method, path, &[("content-type", "application/json")], body.to_string().into()).await
     }
 
+    /// Waits until nobody listens there any more.
+    ///
+    /// # Panics
+    /// When somebody still does after [`PATIENCE`].
+    pub async fn gone(&self) {
+        // A port that is let go of tells nobody: it can only be tried again.
+        let mut beat = tokio::time::interval(Duration::from_millis(10));
+        let address = self.url.trim_start_matches("http://").to_owned();
+        let knock = async {
+            while tokio::net::TcpStream::connect(&address).await.is_ok() {
+                beat.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, knock).await.expect("the port is let go of");
+    }
+
     /// Makes a carrier and a key for it.
     pub async fn carrier(&self, id: &str) -> Carrier {
         self.post("/v1/carriers", &json!({ "id": id, "name": format!("Carrier {id}") })).await.ok();
@@ -282,6 +298,23 @@ impl Carrier {
     pub async fn deliveries(&self, states: &str) -> Vec<Value> {
         let found = self.api.get(&self.path(&format!("deliveries?limit=500&state={states}"))).await.ok();
         found["items"].as_array().expect("items").clone()
+    }
+
+    /// Waits until every event is routed and no delivery is open. Looks at every event: for tests that have many.
+    pub async fn settled_events(&self) {
+        let mut next = String::new();
+        loop {
+            let path = self.path(&format!("events?limit=500{next}"));
+            let routed = |page: &Value| {
+                page["items"].as_array().is_some_and(|all| all.iter().all(|e| e["routed"] == true))
+            };
+            let page = self.get_when(&path, "the routing of all events", routed).await;
+            match page["next"].as_str() {
+                Some(cursor) => next = format!("&after={cursor}"),
+                None => break,
+            }
+        }
+        self.settled().await;
     }
 
     /// Waits until no delivery is open.

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::client::Api;
 use crate::data::Data;
+use crate::sink::PATIENCE;
 use crate::wasm::binary;
 
 /// When a manual clock begins.
@@ -86,14 +87,17 @@ impl TestHost {
     }
 
     /// Stops the host without waiting for what is under way.
+    ///
+    /// # Panics
+    /// When it waits all the same.
     pub async fn die(self) {
-        self.stop(Duration::ZERO).await;
+        tokio::time::timeout(PATIENCE, self.stop(Duration::ZERO)).await.expect("it drops everything at once");
     }
 
     /// Stops the host; gives whether everything under way was finished.
     pub async fn stop(mut self, soft: Duration) -> bool {
         let host = self.host.take().expect("it runs");
-        host.stop(soft, Duration::from_secs(5), std::future::pending()).await
+        host.stop(soft, PATIENCE * 2, std::future::pending()).await
     }
 }
 
