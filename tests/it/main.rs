@@ -11,5 +11,7 @@ mod store;
 // A whole host, seen from outside.
 mod ingest;
 mod kill;
+mod lanes;
 mod restart;
+mod retries;
 mod way;

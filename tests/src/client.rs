@@ -228,6 +228,12 @@ impl Carrier {
         assert_eq!(answer.status, 202, "{:#}", answer.body);
     }
 
+    /// Posts an event of this type, with an empty payload.
+    pub async fn post_typed(&self, id: &str, event_type: &str) {
+        let event = json!({ "carrier": self.id, "id": id, "type": event_type, "payload": {} });
+        self.publisher.post("/v1/events", &event).await.ok();
+    }
+
     /// The event with everything that it came to.
     pub async fn event(&self, id: &str) -> Value {
         self.api.get(&self.path(&format!("events/{id}"))).await.ok()
