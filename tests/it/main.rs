@@ -9,6 +9,7 @@ mod plugin;
 mod store;
 
 // A whole host, seen from outside.
+mod faults;
 mod ingest;
 mod kill;
 mod lanes;
