@@ -67,7 +67,7 @@ async fn main() {
     let (tell, mut done) = mpsc::unbounded_channel();
     let watch = Stopwatch::start();
     for n in 0..UNDER_WAY {
-        go(store.clone(), n, clock.now(), tell.clone());
+        go(&store, n, clock.now(), tell.clone());
     }
     let mut finished = 0;
     let mut started = UNDER_WAY;
@@ -75,7 +75,7 @@ async fn main() {
         done.recv().await.unwrap();
         finished += 1;
         if started < EVENTS {
-            go(store.clone(), started, clock.now(), tell.clone());
+            go(&store, started, clock.now(), tell.clone());
             started += 1;
         }
     }
@@ -89,7 +89,7 @@ async fn main() {
 }
 
 /// Sends one event through all three steps; each answer begins the next.
-fn go(store: Store, n: usize, now: Millis, tell: mpsc::UnboundedSender<()>) {
+fn go(store: &Store, n: usize, now: Millis, tell: mpsc::UnboundedSender<()>) {
     let subscription: SubscriptionId = "main".parse().unwrap();
     let (event, delivery) = event(n, now, &subscription);
     let digest = event.digest();

@@ -63,7 +63,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("retention::DELETE_ATTEMPTS", &retention::DELETE_ATTEMPTS),
     ];
     for (name, rows) in rows {
-        all.extend(rows.all().map(|sql| ((*name).to_owned(), sql)));
+        all.extend(rows.all(kind).map(|sql| ((*name).to_owned(), sql)));
     }
     all
 }
