@@ -10,3 +10,12 @@ mod store;
 
 // The author's tools, as the binary is used.
 mod author;
+
+// A whole host, seen from outside.
+mod faults;
+mod ingest;
+mod kill;
+mod lanes;
+mod restart;
+mod retries;
+mod way;
