@@ -244,7 +244,7 @@ async fn reload_keys(keys: KeyRing, store: Store, life: Lifecycle) -> Result<(),
         tokio::select! {
             () = life.soft().cancelled() => return Ok(()),
             wake = wakes.recv() => {
-                if matches!(wake, Ok(Wake::Work | Wake::Config(Some(_)))) {
+                if matches!(wake, Ok(Wake::Work | Wake::Config(_))) {
                     continue;
                 }
             }

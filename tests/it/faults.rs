@@ -207,7 +207,9 @@ async fn a_rollback_lets_held_events_go_on(data: &Data) {
 
 #[tokio::test]
 async fn on_fault_decides_what_happens_meanwhile() {
-    for (on_fault, version, verdict) in [("previous", Some(2), "forward"), ("forward", None, "forward"), ("drop", None, "drop")] {
+    for (on_fault, version, verdict) in
+        [("previous", Some(2), "forward"), ("forward", None, "forward"), ("drop", None, "drop")]
+    {
         let (data, sink) = (Data::sqlite().await, Sink::start().await);
         let (host, acme) = harmed(&data, &sink, json!({ "on_fault": on_fault })).await;
         acme.plugin("p", guests::HELLO, "?wall_ms=20000").await;
