@@ -123,14 +123,10 @@ pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), String> 
     std::fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
 }
 
-/// `target/wasm` for an `OUT_DIR` of `target/PROFILE/build/PACKAGE-HASH/out`; a folder in `OUT_DIR` when cargo lays
-/// its folders out in another way.
+/// `wasm` in the outer cargo's target folder, which is the one above `OUT_DIR` that cargo marked as a cache; a folder in
+/// `OUT_DIR` when there is none.
 fn shared_target_dir(out: &Path) -> Result<PathBuf, String> {
-    let build = out.ancestors().find(|a| a.file_name().is_some_and(|n| n == "build"));
-    let profile = build.and_then(Path::parent);
-    let Some(target) = profile.and_then(Path::parent).filter(|t| t.join("CACHEDIR.TAG").is_file()) else {
-        return Ok(out.join("target"));
-    };
+    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap_or(out);
     let dir = target.join("wasm");
     std::fs::create_dir_all(&dir).map_err(|e| format!("cannot make {}: {e}", dir.display()))?;
     Ok(dir)

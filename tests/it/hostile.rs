@@ -167,6 +167,10 @@ async fn what_is_no_plugin_is_refused_with_its_own_reason() {
     let error = refusal(guests::OTHER_WORLD).await;
     assert!(matches!(&error, CheckError::OtherWorld { exports } if exports == &["acme:greeter/greeting"]));
 
+    let error = refusal(guests::OTHER_TYPES).await;
+    assert!(matches!(error, CheckError::Types(_)), "{error:?}");
+    assert!(error.to_string().starts_with("it does not fit the contract hookyard:plugin@1.0.0: "), "{error}");
+
     let error = refusal(&b"\0asm\x01\0\0\0"[..]).await;
     assert!(matches!(error, CheckError::CoreModule), "{error:?}");
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hookyard::carrier::{Limits, OnFault};
-use hookyard::plugin::{BreakerConfig, CheckError, CompileError, Content, Fault, Outcome, Ran, TrapKind};
+use hookyard::plugin::{
+    BreakerConfig, Chain, CheckError, CompileError, Content, Fault, Full, Outcome, Ran, Run, TrapKind,
+};
 use hookyard_tests::guests;
 use hookyard_tests::wasm::{Wasm, chain, event, generous};
 
@@ -147,8 +149,8 @@ async fn a_version_that_fails_too_often_rests_and_on_fault_decides() {
 
 /// The artifacts of a runtime, by extension.
 fn files(wasm: &Wasm, extension: &str) -> Vec<PathBuf> {
-    let folder = std::fs::read_dir(wasm.folder.path().join("artifacts")).unwrap();
-    let mut files: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    let folder = std::fs::read_dir(wasm.folder.path().join("artifacts")).expect("a folder");
+    let mut files: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == extension));
     files
 }
@@ -197,15 +199,76 @@ async fn an_artifact_of_another_build_is_not_looked_at() {
     std::fs::rename(artifact, &other).unwrap();
     wasm.load(guests::HELLO).await;
     assert_eq!(files(&wasm, "cwasm").len(), 2);
+
+    // The next start keeps what it can use and removes the rest, with what a killed compiler left.
+    std::fs::write(artifact.with_file_name("1-0.new"), "half").unwrap();
+    let folder = wasm.folder.path().join("artifacts");
+    let again = Wasm::with(|config| config.artifacts = folder);
+    assert_eq!(&files(&wasm, "cwasm"), std::slice::from_ref(artifact));
+    assert!(files(&wasm, "new").is_empty());
+    again.load(guests::HELLO).await;
+}
+
+#[tokio::test]
+async fn a_full_queue_gives_the_run_back_and_keeps_room_for_others() {
+    let wasm = Wasm::with(|config| {
+        config.threads = 1;
+        config.queued_runs = 8;
+    });
+    let hello = wasm.load(guests::HELLO).await;
+    let [greedy, other] = ["greedy", "other"].map(|carrier| Arc::new(chain(carrier, &[&hello])));
+    // The only thread is held in a callback, so what is submitted stays.
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (entered, entry) = tokio::sync::oneshot::channel();
+    let run = |chain: &Arc<Chain>, done: Box<dyn FnOnce(Ran) + Send>| Run {
+        event: Arc::new(event("e", "{}")),
+        chain: chain.clone(),
+        done,
+    };
+    let hold = Box::new(move |_| {
+        let _ = entered.send(());
+        let _ = released.recv();
+    });
+    wasm.runtime.submit(run(&greedy, hold)).unwrap();
+    entry.await.unwrap();
+    let mut taken = 0;
+    let Full(back) = loop {
+        match wasm.runtime.submit(run(&greedy, Box::new(|_| ()))) {
+            Ok(()) => taken += 1,
+            Err(full) => break full,
+        }
+    };
+    assert_eq!((taken, back.event.id.as_str()), (4, "e"));
+    assert!(wasm.runtime.submit(run(&other, Box::new(|_| ()))).is_ok(), "there is room for another carrier");
+    assert_eq!(wasm.runtime.metrics().queued, 5);
+    release.send(()).unwrap();
+    assert!(wasm.run(&other, "{}").await.result.is_ok());
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_takes_no_thread_with_it() {
+    let wasm = Wasm::with(|config| config.threads = 1);
+    let hello = Arc::new(chain("acme", &[&wasm.load(guests::HELLO).await]));
+    let done = Box::new(|_| panic!("the caller's own mistake"));
+    wasm.runtime.submit(Run { event: Arc::new(event("e", "{}")), chain: hello.clone(), done }).unwrap();
+    assert!(wasm.run(&hello, "{}").await.result.is_ok());
 }
 
 #[tokio::test]
 async fn a_compilation_has_limits_of_its_own() {
-    let wasm = Wasm::with(|config| config.compile_memory_bytes = 40 << 20);
+    let wasm = Wasm::with(|config| config.compile_memory_bytes = 20 << 20);
     let error = wasm.runtime.load(Bytes::from_static(guests::HOSTILE), generous()).await.unwrap_err();
-    assert!(matches!(error, CheckError::Compile(CompileError::Memory(41_943_040))), "{error:?}");
+    assert!(matches!(error, CheckError::Compile(CompileError::Memory(20_971_520))), "{error:?}");
     assert_eq!(error.code(), "plugin_compile_memory");
     assert!(files(&wasm, "cwasm").is_empty() && files(&wasm, "new").is_empty());
+
+    // A compiler that dies of the signal that the limit on CPU time sends.
+    let script = wasm.folder.path().join("compiler");
+    std::fs::write(&script, "#!/bin/sh\nkill -XCPU $$\n").unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let wasm = Wasm::with(|config| config.compiler = script);
+    let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();
+    assert_eq!(error.to_string(), "limit compile_cpu hit: compiling took more than 30 s");
 
     let wasm = Wasm::with(|config| config.compiler = "/nowhere/hookyard".into());
     let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();

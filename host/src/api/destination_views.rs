@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::{Code, Problem};
-use super::state::{Checks, TestError, TestOutcome, Unfit, secrets_context};
+use super::state::{Checks, TestError, TestOutcome, Unfit};
+use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
 use crate::carrier::{Destination, DestinationKind, DestinationSpec, DestinationState};
 use crate::clock::Millis;

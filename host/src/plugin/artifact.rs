@@ -41,18 +41,21 @@ impl Artifacts {
     pub(super) fn open(folder: &Path, engine: &Engine) -> std::io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-        // What a killed compiler left behind.
+        let compatibility = super::engine::compatibility(engine);
+        // What a killed compiler left behind, and what only another build could load.
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "new") {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let useless = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("new") => true,
+                Some("cwasm" | "sha256") => !stem.ends_with(&compatibility),
+                _ => false,
+            };
+            if useless {
                 std::fs::remove_file(path)?;
             }
         }
-        Ok(Self {
-            folder: folder.to_owned(),
-            compatibility: super::engine::compatibility(engine),
-            next: AtomicU64::new(0),
-        })
+        Ok(Self { folder: folder.to_owned(), compatibility, next: AtomicU64::new(0) })
     }
 
     fn path(&self, sha256: &Sha256Hex) -> PathBuf {

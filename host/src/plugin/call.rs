@@ -77,21 +77,7 @@ pub(super) struct Called {
 /// Runs `program` on the event with `payload` in a fresh instance. The engine's epoch must be moving.
 pub(super) fn call(program: &Program, chain: &Arc<Chain>, event: &Event, payload: &Bytes) -> Called {
     let limits = &program.limits;
-    let seed = Seed { event: event.id.clone(), program: program.seed.clone() };
-    let host = Host {
-        chain: chain.clone(),
-        log: Log::new(limits.log_lines, limits.log_bytes),
-        guard: Guard::new(limits),
-        wasi: Wasi::new(event.received, seed),
-    };
-    let mut store = Store::new(program.pre.engine(), host);
-    store.limiter(|host| &mut host.guard);
-    store.set_hostcall_fuel(usize::try_from(limits.output_bytes.saturating_mul(2)).unwrap_or(usize::MAX));
-    store.set_max_component_handles(HANDLES);
-    // Before instantiation, since start code is the guest's too; one tick more because the present one has begun.
-    let ticks = u64::try_from(limits.wall.as_millis() / super::engine::TICK.as_millis()).unwrap_or(u64::MAX);
-    store.set_epoch_deadline(ticks.saturating_add(1));
-
+    let mut store = store(program, chain, event);
     let mut in_start = true;
     let answer = program.pre.instantiate(&mut store).and_then(|plugin| {
         in_start = false;
@@ -106,6 +92,26 @@ pub(super) fn call(program: &Program, chain: &Arc<Chain>, event: &Event, payload
         Err(error) => Err(blame(&error, &host, limits)),
     };
     Called { result, in_start, log: host.log }
+}
+
+/// A store for one call, with all of its limits set.
+pub(super) fn store(program: &Program, chain: &Arc<Chain>, event: &Event) -> Store<Host> {
+    let limits = &program.limits;
+    let seed = Seed { event: event.id.clone(), program: program.seed.clone() };
+    let host = Host {
+        chain: chain.clone(),
+        log: Log::new(limits.log_lines, limits.log_bytes),
+        guard: Guard::new(limits),
+        wasi: Wasi::new(event.received, seed),
+    };
+    let mut store = Store::new(program.pre.engine(), host);
+    store.limiter(|host| &mut host.guard);
+    store.set_hostcall_fuel(usize::try_from(limits.output_bytes.saturating_mul(2)).unwrap_or(usize::MAX));
+    store.set_max_component_handles(HANDLES);
+    // Before instantiation, since start code is the guest's too; one tick more because the present one has begun.
+    let ticks = u64::try_from(limits.wall.as_millis() / super::engine::TICK.as_millis()).unwrap_or(u64::MAX);
+    store.set_epoch_deadline(ticks.saturating_add(1));
+    store
 }
 
 /// Which fault it was: the limit by its name before the trap that it led to.
@@ -135,6 +141,9 @@ fn blame(error: &wasmtime::Error, host: &Host, limits: &Limits) -> Fault {
             None => (TrapKind::Unreachable, own),
         },
         Some(Trap::StackOverflow) => (TrapKind::StackOverflow, own),
+        Some(Trap::MemoryOutOfBounds) if below_zero(error) => {
+            (TrapKind::StackOverflow, "the stack in the plugin's own memory is exhausted".to_owned())
+        }
         Some(Trap::MemoryOutOfBounds | Trap::HeapMisaligned) => (TrapKind::MemoryOutOfBounds, own),
         Some(Trap::TableOutOfBounds | Trap::IndirectCallToNull | Trap::BadSignature) => {
             (TrapKind::Table, own)
@@ -154,4 +163,19 @@ fn blame(error: &wasmtime::Error, host: &Host, limits: &Limits) -> Fault {
 /// holds them.
 fn fuel_is_out(error: &wasmtime::Error) -> bool {
     error.chain().any(|cause| cause.to_string().contains("fuel allocated for hostcalls has been exhausted"))
+}
+
+/// Whether the guest reached just below address 0. The SDK's build puts the guest's own stack at the beginning of its
+/// memory, so that this is where an overflow of it ends up: at the top of the 32-bit addresses, or just above them
+/// with an instruction's offset.
+fn below_zero(error: &wasmtime::Error) -> bool {
+    const NEAR: u64 = 1 << 20;
+    error.chain().any(|cause| {
+        let text = cause.to_string();
+        let address = text.strip_prefix("memory fault at wasm address 0x").and_then(|rest| {
+            let digits = rest.split(|c: char| !c.is_ascii_hexdigit()).next()?;
+            u64::from_str_radix(digits, 16).ok()
+        });
+        address.is_some_and(|address| ((1 << 32) - NEAR..(1 << 32) + NEAR).contains(&address))
+    })
 }

@@ -13,6 +13,8 @@ mod compile;
 mod engine;
 mod guard;
 mod log;
+#[doc(hidden)]
+pub mod measure;
 mod outcome;
 mod queue;
 mod v1;

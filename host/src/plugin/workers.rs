@@ -150,7 +150,7 @@ impl Floor {
                     Ran::host("the host is stopping")
                 } else {
                     // A panic of the host on a guest's behalf must not take the thread, and with it the others.
-                    catch_unwind(AssertUnwindSafe(|| chain::run(&chain, &event, &self.shared)))
+                    catch_unwind(AssertUnwindSafe(|| self.run(&chain, &event)))
                         .unwrap_or_else(|panic| Ran::host(&format!("panic: {}", text(&*panic))))
                 };
                 self.count(&ran);
@@ -167,6 +167,11 @@ impl Floor {
             self.counters.busy_ns.fetch_add(ns, Ordering::Relaxed);
             last = Some((batch, spent));
         }
+    }
+
+    /// One run on this thread.
+    pub(super) fn run(&self, chain: &Arc<Chain>, event: &Event) -> Ran {
+        chain::run(chain, event, &self.shared)
     }
 
     fn count(&self, ran: &Ran) {

@@ -91,6 +91,8 @@ pub struct Core {
     life: Lifecycle,
     metrics: Metrics,
     overflow: route::Overflow,
+    holding: route::Holding,
+    tasks: tokio::runtime::Handle,
     lease: Duration,
     retention: Duration,
 }
@@ -154,11 +156,17 @@ impl Router {
             life: parts.life,
             metrics: parts.metrics,
             overflow: route::Overflow::default(),
+            holding: route::Holding::default(),
+            tasks: tokio::runtime::Handle::current(),
             lease: parts.lease,
             retention: parts.retention,
         }));
         // Set once, here, before any delivery can be pushed.
         let _ = slot.set(Arc::downgrade(&router.0));
+        // What was held before this start is not known: the first good run of each subscription asks.
+        for (carrier, view) in router.directory.carriers().iter() {
+            view.standing.iter().for_each(|standing| router.holding.note(carrier, &standing.id));
+        }
         router.spawn_tasks();
         Ok(router)
     }

@@ -146,7 +146,7 @@ mod tests {
         let (a, b) = (carrier("a"), carrier("b"));
         let taken: Vec<_> = std::iter::from_fn(|| rooms.reserve(&a, For::Newcomer)).collect();
         assert_eq!(taken.len(), 4);
-        assert_eq!(rooms.waiting(), [a.clone()]);
+        assert_eq!(rooms.waiting(), std::slice::from_ref(&a));
         assert!(rooms.reserve(&b, For::Newcomer).is_some());
         drop(taken);
         assert_eq!(rooms.taken(), 0);

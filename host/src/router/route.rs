@@ -1,8 +1,9 @@
 //! Steps 3 to 5: an event meets its carrier's subscriptions, their chains run, and what they decide becomes durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::Router;
 use super::conclude::{self, Conclusion};
@@ -13,11 +14,18 @@ use crate::deliver::Room as LaneRoom;
 use crate::event::{CarrierId, Event, SubscriptionId, delivery_id};
 use crate::matching::{self, Match};
 use crate::plugin::{Chain, Ran, Run};
-use crate::store::error::HeldError;
+use crate::store::error::{HeldError, StoreError};
 use crate::store::work::{
     DeliveryState, HeldDelivery, HeldRouting, Lane, NewDelivery, NewRouting, Plan, RoutingState,
 };
 use crate::telemetry::Kind;
+
+/// How long a node waits before it tries again what the database did not take.
+pub(super) const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Subscriptions of which routings may be held for want of a good version.
+#[derive(Debug, Default)]
+pub(super) struct Holding(Mutex<HashSet<(CarrierId, SubscriptionId)>>);
 
 /// Runs that the plugin queue had no place for, by carrier, in the order in which they came. Bounded by the events that
 /// have room.
@@ -28,10 +36,12 @@ pub(super) struct Overflow(Mutex<HashMap<CarrierId, VecDeque<Run>>>);
 struct Gathering {
     event: Arc<Event>,
     view: Arc<CarrierView>,
-    whole_event: bool,
+    /// The routing that is run again, and how often it had been run; `None` when the whole event is routed.
+    again: Option<(SubscriptionId, u32)>,
     left: AtomicUsize,
     routings: Mutex<Vec<NewRouting>>,
-    _room: Option<Room>,
+    /// The event's room, given back when it is planned.
+    room: Mutex<Option<Room>>,
 }
 
 impl Router {
@@ -43,11 +53,11 @@ impl Router {
         let gathering = Arc::new(Gathering {
             event,
             view: view.clone(),
-            whole_event: true,
+            again: None,
             // One more than there are chains: the last is given up below, when all have been started.
             left: AtomicUsize::new(matched + 1),
             routings: Mutex::default(),
-            _room: Some(room),
+            room: Mutex::new(Some(room)),
         });
         for (standing, matched) in view.standing.iter().zip(&matches) {
             match matched {
@@ -65,10 +75,10 @@ impl Router {
         let gathering = Arc::new(Gathering {
             event: held.event,
             view: view.clone(),
-            whole_event: false,
+            again: Some((held.subscription.clone(), held.tries)),
             left: AtomicUsize::new(1),
             routings: Mutex::default(),
-            _room: None,
+            room: Mutex::default(),
         });
         match view.standing.iter().find(|s| s.id == held.subscription) {
             Some(standing) => self.run(&gathering, standing, held.tries),
@@ -82,10 +92,11 @@ impl Router {
     fn run(&self, gathering: &Arc<Gathering>, standing: &Standing, tries: u32) {
         match &standing.plugins {
             Plugins::Ready(chain) => {
-                self.submit(gathering.clone(), standing.id.clone(), chain.clone(), tries)
+                self.submit(gathering.clone(), standing.id.clone(), chain.clone(), tries);
             }
             Plugins::None => self.conclude(gathering, conclude::untouched(), &standing.id, tries),
             Plugins::NotReady(why) => {
+                self.holding.note(&gathering.event.carrier, &standing.id);
                 gathering.add(conclude::not_ready(standing.id.clone(), why.clone(), tries));
                 self.one_less(gathering);
             }
@@ -126,6 +137,7 @@ impl Router {
         if let Err(fault) = &ran.result {
             self.metrics.plugin_faults.get_or_create(&Kind { kind: fault.kind() }).inc();
         }
+        let well = ran.result.is_ok();
         let Conclusion { mut routing, sends } = conclude::conclude(ran, subscription, tries, now, || {
             gathering
                 .view
@@ -161,8 +173,38 @@ impl Router {
                 error,
             });
         }
+        self.hold_or_release(&gathering.event.carrier, subscription, routing.state, well);
         gathering.add(routing);
         self.one_less(gathering);
+    }
+
+    /// Remembers that a subscription holds events, and lets them go on after its next good run: then its version is good,
+    /// or its breaker has closed.
+    fn hold_or_release(
+        &self,
+        carrier: &CarrierId,
+        subscription: &SubscriptionId,
+        state: RoutingState,
+        well: bool,
+    ) {
+        if state == RoutingState::Held {
+            self.holding.note(carrier, subscription);
+        } else if well && self.holding.take(carrier, subscription) {
+            let (router, carrier, subscription) = (self.clone(), carrier.clone(), subscription.clone());
+            let release = async move {
+                let now = router.clock.now();
+                match router.store.release_routings(&carrier, &subscription, now).await {
+                    Ok(0) => {}
+                    Ok(n) => tracing::info!(%carrier, %subscription, n, "held events go on"),
+                    Err(why) => {
+                        tracing::warn!(%carrier, %subscription, %why, "held events could not be released yet");
+                        router.holding.note(&carrier, &subscription);
+                    }
+                }
+            };
+            // This is a thread of the plugins, which belongs to no asynchronous runtime.
+            self.life.tracker().spawn_on(release, &self.tasks);
+        }
     }
 
     fn one_less(&self, gathering: &Arc<Gathering>) {
@@ -207,7 +249,7 @@ impl Router {
                 held.push((room, held_delivery));
             }
         }
-        let plan = Plan { event: event.clone(), routings, whole_event: gathering.whole_event };
+        let plan = Plan { event: event.clone(), routings, whole_event: gathering.again.is_none() };
         let router = self.clone();
         self.store.plan(
             plan,
@@ -224,15 +266,57 @@ impl Router {
                     }
                     Err(HeldError::Lost) => tracing::warn!(carrier = %event.carrier, event = %event.id,
                         "another node routes this event now; what this one decided was not written"),
-                    // The store tries again as long as it lives, so this is its end.
+                    Err(HeldError::Store(StoreError::Closed)) => {}
                     Err(HeldError::Store(why)) => {
-                        tracing::error!(carrier = %event.carrier, event = %event.id,
-                        %why, "an event could not be planned; it is routed again after the next start")
+                        tracing::warn!(carrier = %event.carrier, event = %event.id, %why,
+                            "an event could not be planned; it is routed again in a moment");
+                        router.plan_later(gathering);
                     }
                 }
-                drop(gathering);
             }),
         );
+    }
+
+    /// Routes an event again whose plan the database did not take. The same verdicts name the same deliveries, so it does
+    /// not matter whether something was written after all.
+    fn plan_later(&self, gathering: Arc<Gathering>) {
+        let router = self.clone();
+        self.life.tracker().spawn(async move {
+            tokio::select! {
+                () = router.life.soft().cancelled() => return,
+                () = router.clock.sleep(DATABASE_PAUSE) => {}
+            }
+            let event = gathering.event.clone();
+            let room = gathering.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match (&gathering.again, room) {
+                (Some((subscription, tries)), _) => {
+                    router.route_again(HeldRouting {
+                        event,
+                        subscription: subscription.clone(),
+                        tries: *tries,
+                    });
+                }
+                (None, Some(room)) => router.route(event, room),
+                (None, None) => {}
+            }
+        });
+    }
+}
+
+impl Holding {
+    /// The subscription may have held routings.
+    pub(super) fn note(&self, carrier: &CarrierId, subscription: &SubscriptionId) {
+        self.lock().insert((carrier.clone(), subscription.clone()));
+    }
+
+    /// Whether it may have; it has none any more after this.
+    fn take(&self, carrier: &CarrierId, subscription: &SubscriptionId) -> bool {
+        let mut held = self.lock();
+        !held.is_empty() && held.remove(&(carrier.clone(), subscription.clone()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<(CarrierId, SubscriptionId)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -43,16 +43,25 @@ sql! {
         SELECT carrier, received_ms, event, subscription FROM routings \
         WHERE state = 'later' AND held_by IS NULL AND due_ms <= $2 ORDER BY due_ms LIMIT $3) \
         RETURNING carrier, received_ms, event, subscription, tries";
+    /// On PostgreSQL a claim passes over rows that another node is just claiming. They are picked in a `WITH`, which runs
+    /// once: a sub-select with `FOR UPDATE` may run again for every row, and then `LIMIT` bounds nothing.
+    CLAIM_EVENTS_POSTGRES = "WITH picked AS (SELECT carrier, received_ms, id FROM open_events \
+        WHERE carrier = $2 AND held_by IS NULL ORDER BY received_ms, id LIMIT $3 FOR UPDATE SKIP LOCKED) \
+        UPDATE open_events o SET held_by = $1 FROM picked p \
+        WHERE o.carrier = p.carrier AND o.received_ms = p.received_ms AND o.id = p.id RETURNING o.received_ms, o.id";
+    CLAIM_DELIVERIES_POSTGRES = "WITH picked AS (SELECT id FROM deliveries \
+        WHERE state = 'pending' AND held_by IS NULL AND lane = $3 AND due_ms <= $4 \
+        ORDER BY due_ms, id LIMIT $5 FOR UPDATE SKIP LOCKED) \
+        UPDATE deliveries d SET held_by = $1 FROM picked p WHERE d.carrier = $2 AND d.id = p.id RETURNING d.id";
+    CLAIM_ROUTINGS_POSTGRES = "WITH picked AS (SELECT carrier, received_ms, event, subscription FROM routings \
+        WHERE state = 'later' AND held_by IS NULL AND due_ms <= $2 ORDER BY due_ms LIMIT $3 \
+        FOR UPDATE SKIP LOCKED) UPDATE routings r SET held_by = $1 FROM picked p \
+        WHERE r.carrier = p.carrier AND r.received_ms = p.received_ms AND r.event = p.event \
+        AND r.subscription = p.subscription RETURNING r.carrier, r.received_ms, r.event, r.subscription, r.tries";
     NEXT_ROUTING = "SELECT MIN(due_ms) FROM routings WHERE state = 'later' AND held_by IS NULL";
     RELEASE_HELD = "UPDATE routings SET state = 'later', due_ms = $3 \
         WHERE carrier = $1 AND subscription = $2 AND state = 'held'";
 }
-
-/// The same claims on PostgreSQL pass over rows that another node is just claiming.
-pub(super) static CLAIMS_POSTGRES: LazyLock<[String; 3]> = LazyLock::new(|| {
-    let skip = |sql: &str| sql.replace(") RETURNING", " FOR UPDATE SKIP LOCKED) RETURNING");
-    [skip(CLAIM_EVENTS_SQLITE), skip(CLAIM_DELIVERIES_SQLITE), skip(CLAIM_ROUTINGS_SQLITE)]
-});
 
 const EVENT_COLUMNS: &str = "b.carrier AS event_carrier, b.received_ms AS event_received_ms, b.id AS event_id, \
     b.type AS event_type, b.attributes AS event_attributes, b.payload AS event_payload";
@@ -109,7 +118,7 @@ impl Store {
         let carrier = carrier.clone();
         self.write(move |w| {
             Box::pin(async move {
-                let sql = w.conn.pick(CLAIM_EVENTS_SQLITE, CLAIMS_POSTGRES[0].as_str());
+                let sql = w.conn.pick(CLAIM_EVENTS_SQLITE, CLAIM_EVENTS_POSTGRES);
                 let keys: Vec<(i64, String)> = on_db!(&mut *w.conn, |c| sqlx::query_as(sql)
                     .bind(w.shared.node.as_str())
                     .bind(carrier.as_str())
@@ -158,7 +167,7 @@ impl Store {
         self.write(move |w| {
             Box::pin(async move {
                 let carrier = lane.carrier.as_str();
-                let sql = w.conn.pick(CLAIM_DELIVERIES_SQLITE, CLAIMS_POSTGRES[1].as_str());
+                let sql = w.conn.pick(CLAIM_DELIVERIES_SQLITE, CLAIM_DELIVERIES_POSTGRES);
                 let ids: Vec<(String,)> = on_db!(&mut *w.conn, |c| sqlx::query_as(sql)
                     .bind(w.shared.node.as_str())
                     .bind(carrier)
@@ -198,7 +207,7 @@ impl Store {
     pub async fn claim_routings(&self, now: Millis, limit: u32) -> Result<Vec<HeldRouting>, StoreError> {
         self.write(move |w| {
             Box::pin(async move {
-                let sql = w.conn.pick(CLAIM_ROUTINGS_SQLITE, CLAIMS_POSTGRES[2].as_str());
+                let sql = w.conn.pick(CLAIM_ROUTINGS_SQLITE, CLAIM_ROUTINGS_POSTGRES);
                 let keys: Vec<(String, i64, String, String, i64)> =
                     on_db!(&mut *w.conn, |c| sqlx::query_as(sql)
                         .bind(w.shared.node.as_str())

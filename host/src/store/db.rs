@@ -59,55 +59,64 @@ pub(super) use sql;
 /// The numbers of rows that a many-row statement is made for, largest first. Few, so that all stay prepared.
 pub(super) const SIZES: [usize; 4] = [64, 16, 4, 1];
 
-/// A statement over a list of rows, in one text for each size.
+/// A statement over a list of rows, in one text for each size and database.
+///
+/// SQLite takes `?` here: every `$7` is a name to it, and looking up the names of a thousand parameters, as sqlx does at
+/// each execution, costs more than the statement itself.
 pub(super) struct Rows {
-    texts: [String; SIZES.len()],
+    sqlite: [String; SIZES.len()],
+    postgres: [String; SIZES.len()],
 }
 
 impl Rows {
-    /// `before VALUES (…), (…) after`: the parameters up to `fixed` stand in `before` and `after`, those of the rows
-    /// follow. `types` casts the columns of the first row, which a database that sees no target column needs; for an
-    /// `INSERT` they are empty strings.
+    /// `before VALUES (…), (…) after`: the first `fixed` parameters stand in `before`, each once and in order; those of
+    /// the rows follow. `types` casts the columns of the first row, which a database that sees no target column needs;
+    /// for an `INSERT` they are empty strings.
     pub(super) fn new(before: &str, fixed: usize, types: &[&str], after: &str) -> Self {
-        Self {
-            texts: SIZES.map(|size| {
-                let mut sql = format!("{before} (VALUES ");
-                if types.iter().all(|t| t.is_empty()) {
-                    sql = format!("{before} VALUES ");
-                }
-                let mut n = fixed;
-                for row in 0..size {
-                    sql.push_str(if row == 0 { "(" } else { ", (" });
-                    for (at, cast) in types.iter().enumerate() {
-                        n += 1;
-                        let comma = if at == 0 { "" } else { ", " };
-                        if row == 0 && !cast.is_empty() {
-                            sql.push_str(&format!("{comma}CAST(${n} AS {cast})"));
-                        } else {
-                            sql.push_str(&format!("{comma}${n}"));
-                        }
-                    }
-                    sql.push(')');
-                }
-                if !types.iter().all(|t| t.is_empty()) {
-                    sql.push(')');
-                }
-                sql.push_str(after);
-                sql
-            }),
+        let postgres = SIZES.map(|size| rows_text(before, fixed, types, after, size, |n| format!("${n}")));
+        let mut anonymous = before.to_owned();
+        for n in 1..=fixed {
+            anonymous = anonymous.replace(&format!("${n}"), "?");
         }
+        let sqlite = SIZES.map(|size| rows_text(&anonymous, fixed, types, after, size, |_| "?".to_owned()));
+        Self { sqlite, postgres }
     }
 
     /// The text for `size` rows.
-    pub(super) fn text(&'static self, size: usize) -> &'static str {
+    pub(super) fn text(&'static self, conn: &Conn, size: usize) -> &'static str {
         let at = SIZES.iter().position(|s| *s == size).unwrap_or(SIZES.len() - 1);
-        &self.texts[at]
+        conn.pick(&self.sqlite[at], &self.postgres[at])
     }
 
-    /// All texts, for the test that prepares them.
-    pub(super) fn all(&'static self) -> impl Iterator<Item = &'static str> {
-        self.texts.iter().map(String::as_str)
+    /// All texts for a kind of database, for the test that prepares them.
+    pub(super) fn all(&'static self, kind: &str) -> impl Iterator<Item = &'static str> {
+        let texts = if kind == "postgres" { &self.postgres } else { &self.sqlite };
+        texts.iter().map(String::as_str)
     }
+}
+
+fn rows_text(
+    before: &str,
+    fixed: usize,
+    types: &[&str],
+    after: &str,
+    size: usize,
+    parameter: impl Fn(usize) -> String,
+) -> String {
+    let casts = types.iter().any(|t| !t.is_empty());
+    let mut n = fixed;
+    let mut rows = Vec::with_capacity(size);
+    for row in 0..size {
+        let mut cells = Vec::with_capacity(types.len());
+        for cast in types {
+            n += 1;
+            let p = parameter(n);
+            cells.push(if row == 0 && casts { format!("CAST({p} AS {cast})") } else { p });
+        }
+        rows.push(format!("({})", cells.join(", ")));
+    }
+    let rows = rows.join(", ");
+    if casts { format!("{before} (VALUES {rows}){after}") } else { format!("{before} VALUES {rows}{after}") }
 }
 
 /// Cuts a list into pieces of the sizes that statements are made for.
@@ -127,7 +136,7 @@ macro_rules! write_rows {
     ($conn:expr, $rows:expr, $list:expr, [$($fixed:expr),*], |$q:ident, $row:pat_param| $bind:expr) => {{
         let mut changed: u64 = 0;
         for piece in $crate::store::db::pieces($list) {
-            let text = $rows.text(piece.len());
+            let text = $rows.text(&*$conn, piece.len());
             changed += $crate::store::db::on_db!(&mut *$conn, |c| {
                 let mut $q = sqlx::query(text)$(.bind($fixed))*;
                 for $row in piece {
@@ -146,7 +155,7 @@ macro_rules! read_rows {
     ($conn:expr, $rows:expr, $list:expr, [$($fixed:expr),*], |$q:ident, $row:pat_param| $bind:expr) => {{
         let mut found = Vec::new();
         for piece in $crate::store::db::pieces($list) {
-            let text = $rows.text(piece.len());
+            let text = $rows.text(&*$conn, piece.len());
             found.extend($crate::store::db::on_db!(&mut *$conn, |c| {
                 let mut $q = sqlx::query_as(text)$(.bind($fixed))*;
                 for $row in piece {
@@ -181,11 +190,16 @@ mod tests {
     fn parameters_are_numbered_through() {
         let rows = Rows::new("UPDATE t SET a = $1 FROM", 1, &["TEXT", "BIGINT"], " AS v WHERE 1=1");
         assert_eq!(
-            rows.texts[3],
+            rows.postgres[3],
             "UPDATE t SET a = $1 FROM (VALUES (CAST($2 AS TEXT), CAST($3 AS BIGINT))) AS v WHERE 1=1"
         );
+        assert_eq!(
+            rows.sqlite[3],
+            "UPDATE t SET a = ? FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT))) AS v WHERE 1=1"
+        );
         let insert = Rows::new("INSERT INTO t (a, b)", 0, &["", ""], "");
-        assert!(insert.texts[2].starts_with("INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4), ("));
+        assert!(insert.postgres[2].starts_with("INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4), ("));
+        assert!(insert.sqlite[2].starts_with("INSERT INTO t (a, b) VALUES (?, ?), (?, ?), ("));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod page;
 mod plan;
 mod plugins;
 mod postgres;
+mod queue;
 mod read;
 mod record;
 mod retention;

@@ -3,7 +3,7 @@
 //! It must not know how a retry is decided, nor how a turn is run.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::db::{Conn, Rows, on_db, read_rows, sql, text, write_rows};
 use super::error::{HeldError, StoreError};
@@ -23,12 +23,13 @@ sql! {
 
 pub(super) static UPDATE_DELIVERIES: LazyLock<Rows> = LazyLock::new(|| {
     Rows::new(
-        "UPDATE deliveries SET held_by = NULL, state = v.column3, attempts = v.column4, \
+        "WITH me (node) AS (SELECT CAST($1 AS TEXT)) \
+         UPDATE deliveries SET held_by = NULL, state = v.column3, attempts = v.column4, \
          due_ms = COALESCE(v.column5, due_ms), updated_ms = v.column6, last_status = v.column7, \
          last_error = v.column8 FROM",
         1,
         &["TEXT", "TEXT", "TEXT", "BIGINT", "BIGINT", "BIGINT", "BIGINT", "TEXT"],
-        " AS v WHERE carrier = v.column1 AND id = v.column2 AND held_by = $1",
+        " AS v WHERE carrier = v.column1 AND id = v.column2 AND held_by = (SELECT node FROM me)",
     )
 });
 pub(super) static INSERT_ATTEMPTS: LazyLock<Rows> = LazyLock::new(|| {
@@ -52,7 +53,9 @@ pub(super) static SELECT_HELD: LazyLock<Rows> = LazyLock::new(|| {
 impl Store {
     /// Writes an attempt and its delivery's new state.
     /// `done` gets [`HeldError::Lost`] when this node no longer holds the delivery (then nothing was written).
-    pub fn record(&self, attempt: NewAttempt, done: Done<Result<(), HeldError>>) {
+    /// It is shared, so that the caller still has it when the database does not take it.
+    pub fn record(&self, attempt: impl Into<Arc<NewAttempt>>, done: Done<Result<(), HeldError>>) {
+        let attempt = attempt.into();
         self.send(Command::Record(Attempted { attempt, done: Caller::new(done) }));
     }
 }

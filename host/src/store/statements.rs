@@ -34,12 +34,10 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
     ];
     for (file, list) in files {
-        all.extend(list.iter().map(|(name, sql)| (format!("{file}::{name}"), *sql)));
-    }
-    if kind == "postgres" {
-        all.extend(
-            claim::CLAIMS_POSTGRES.iter().map(|sql| ("claim::CLAIMS_POSTGRES".to_owned(), sql.as_str())),
-        );
+        // What is the other database's alone says so in its name.
+        let others = if kind == "postgres" { "_SQLITE" } else { "_POSTGRES" };
+        let own = list.iter().filter(|(name, _)| !name.ends_with(others));
+        all.extend(own.map(|(name, sql)| (format!("{file}::{name}"), *sql)));
     }
     all.push(("statements::SELECT_MIGRATIONS".to_owned(), SELECT_MIGRATIONS));
     let rows: &[(&str, &'static Rows)] = &[
@@ -65,7 +63,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("retention::DELETE_ATTEMPTS", &retention::DELETE_ATTEMPTS),
     ];
     for (name, rows) in rows {
-        all.extend(rows.all().map(|sql| ((*name).to_owned(), sql)));
+        all.extend(rows.all(kind).map(|sql| ((*name).to_owned(), sql)));
     }
     all
 }

@@ -24,6 +24,15 @@ use syn::{Error, FnArg, ItemFn, ReturnType};
 /// let delivery = Delivery::http("claims").header("x-type", "case.closed").original();
 /// assert_eq!(hookyard::testing::Fixture::new().run(handle, &event), Ok(Verdict::from(delivery)));
 /// ```
+///
+/// A function whose answer is no verdict does not compile; the error stands at its return type and says what will do.
+///
+/// ```compile_fail,E0277
+/// #[hookyard::plugin]
+/// fn handle(event: &hookyard::Event) -> hookyard::Result<String> {
+///     Ok(event.id.clone())
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let item = Tokens::from(item);
@@ -93,4 +102,45 @@ fn expand(arguments: Tokens, item: &Tokens) -> Result<Tokens, Error> {
             ::hookyard::export!(Component);
         };
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(arguments: &str, item: &str) -> String {
+        expand(arguments.parse().unwrap(), &item.parse().unwrap()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_mistake_is_named() {
+        let argument = "a plugin takes one argument, `event: &Event`";
+        for (item, says) in [
+            (
+                "struct Plugin;",
+                "`#[hookyard::plugin]` stands before a function: `fn handle(event: &Event) -> Result<Verdict>`",
+            ),
+            ("fn handle() -> Result<Verdict> {}", argument),
+            ("fn handle(event: Event) -> Result<Verdict> {}", argument),
+            ("fn handle(event: &mut Event) -> Result<Verdict> {}", argument),
+            ("fn handle(&self) -> Result<Verdict> {}", argument),
+            ("fn handle(event: &Event, more: u8) -> Result<Verdict> {}", argument),
+            ("fn handle(event: &Event) {}", "a plugin returns `Result<Verdict>`"),
+            (
+                "async fn handle(event: &Event) -> Result<Verdict> {}",
+                "a plugin cannot be async: it has nothing to wait for",
+            ),
+            (
+                "unsafe fn handle(event: &Event) -> Result<Verdict> {}",
+                "a plugin cannot be an unsafe function",
+            ),
+            ("fn handle<T>(event: &Event) -> Result<Verdict> {}", "a plugin cannot be generic"),
+        ] {
+            assert_eq!(error("", item), says, "{item}");
+        }
+        let good = "fn handle(event: &Event) -> Result<Verdict> { Ok(Verdict::forward()) }";
+        assert_eq!(error("fast", good), "`#[hookyard::plugin]` takes no arguments");
+        let expanded = expand(Tokens::new(), &good.parse().unwrap()).unwrap().to_string();
+        assert!(expanded.starts_with("fn handle"), "the author's function stays as it is: {expanded}");
+    }
 }

@@ -2,7 +2,7 @@
 //! the same files through the component; [`run_examples`] runs them through the function.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -122,30 +122,63 @@ impl std::fmt::Display for Mismatch {
 
 impl std::error::Error for Mismatch {}
 
+/// Why the examples of a plugin cannot be read.
+#[derive(Debug)]
+pub enum ExamplesError {
+    /// There is no file `examples/*.json`.
+    None(PathBuf),
+    /// A file or the folder cannot be read.
+    Read(PathBuf, std::io::Error),
+    /// A file is no example.
+    Parse(PathBuf, JsonError),
+}
+
+impl std::fmt::Display for ExamplesError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::None(path) => write!(f, "there are no examples in {}", path.display()),
+            Self::Read(path, error) => write!(f, "cannot read {}: {error}", path.display()),
+            Self::Parse(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ExamplesError {}
+
+/// The examples of the plugin in the folder `root`, with the names of their files, sorted by them.
+///
+/// # Errors
+/// When there are none, or one of them cannot be read or is no example.
+pub fn read_examples(root: impl AsRef<Path>) -> Result<Vec<(String, Example)>, ExamplesError> {
+    let folder = root.as_ref().join("examples");
+    let entries = std::fs::read_dir(&folder).map_err(|e| ExamplesError::Read(folder.clone(), e))?;
+    let mut examples = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| ExamplesError::Read(folder.clone(), e))?.path();
+        if path.extension().is_none_or(|e| e != "json") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|e| ExamplesError::Read(path.clone(), e))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let example = Example::parse(&text).map_err(|e| ExamplesError::Parse(path, e))?;
+        examples.push((name, example));
+    }
+    if examples.is_empty() {
+        return Err(ExamplesError::None(folder));
+    }
+    examples.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(examples)
+}
+
 /// Runs a plugin's function on every `examples/*.json` below `root`, which is `env!("CARGO_MANIFEST_DIR")` in a test.
 ///
 /// # Panics
 /// When there are no examples, when one cannot be read, or when an answer is not the expected one.
 pub fn run_examples<A: Answer>(root: impl AsRef<Path>, function: impl Fn(&Event) -> A) {
-    let folder = root.as_ref().join("examples");
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
-    files.sort();
-    assert!(!files.is_empty(), "there are no examples in {}", folder.display());
-
-    let mut wrong = Vec::new();
-    for path in files {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match Example::parse(&text) {
-            Err(error) => wrong.push(format!("{name}: {error}")),
-            Ok(example) => {
-                if let Err(mismatch) = example.run(&function) {
-                    wrong.push(format!("{name}: {mismatch}"));
-                }
-            }
-        }
-    }
+    let examples = read_examples(root).unwrap_or_else(|error| panic!("{error}"));
+    let wrong: Vec<String> = examples
+        .iter()
+        .filter_map(|(name, example)| Some(format!("{name}: {}", example.run(&function).err()?)))
+        .collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n\n"));
 }

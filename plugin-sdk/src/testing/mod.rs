@@ -25,7 +25,7 @@ use crate::log::Level;
 use crate::plugin::Answer;
 use crate::{Event, Result, Verdict};
 
-pub use example::{Example, Mismatch, run_examples};
+pub use example::{Example, ExamplesError, Mismatch, read_examples, run_examples};
 pub use outcome::{Body, Outcome, Sent, SentAttachment, SentEmail, SentFile, SentHttp};
 
 /// When the events of tests were received: the first moment of 2026, UTC.

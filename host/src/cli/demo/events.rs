@@ -101,7 +101,7 @@ fn message(i: usize) -> Value {
 fn flags(i: usize) -> Value {
     json!({
         "id": format!("msg-{i:04}"), "type": "text", "data": "Any news?",
-        "needsAttention": i % 2 == 0, "needsAction": true, "isRedacted": false,
+        "needsAttention": i.is_multiple_of(2), "needsAction": true, "isRedacted": false,
     })
 }
 

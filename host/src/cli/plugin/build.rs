@@ -49,8 +49,12 @@ const SETTINGS: &[&str] = &[
     "profile.release.panic='abort'",
     "profile.release.debug=false",
     "profile.release.strip=true",
-    "target.wasm32-wasip2.rustflags=['-Clink-arg=-zstack-size=65536', '-Clink-arg=--stack-first']",
 ];
+
+/// A small stack below the data, unless the crate's own cargo configuration sets one: cargo would join the two lists,
+/// and everything would be compiled again whenever plain cargo and this command take turns.
+const STACK: &str =
+    "target.wasm32-wasip2.rustflags=['-Clink-arg=-zstack-size=65536', '-Clink-arg=--stack-first']";
 
 /// Builds the plugin and prints what came out.
 ///
@@ -59,8 +63,8 @@ const SETTINGS: &[&str] = &[
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let component = build(args)?;
     println!("{}: {} bytes", component.path.display(), component.size);
-    for import in &component.imports {
-        println!("  imports {import}");
+    for line in super::source::imports(&component.imports) {
+        println!("  {line}");
     }
     if component.size > LARGE {
         eprintln!(
@@ -85,6 +89,10 @@ pub fn build(args: &Args) -> anyhow::Result<Component> {
     cargo.args(["--message-format", "json-render-diagnostics"]);
     for setting in SETTINGS {
         cargo.args(["--config", setting]);
+    }
+    let own = std::fs::read_to_string(args.dir.join(".cargo/config.toml")).unwrap_or_default();
+    if !own.contains("stack-size=") {
+        cargo.args(["--config", STACK]);
     }
     if let Some(dir) = &args.target_dir {
         cargo.arg("--target-dir").arg(std::path::absolute(dir)?);

@@ -5,9 +5,10 @@
 //! the moment when the event was received, the monotonic clock is a counter, random bytes come from the event's id
 //! and the plugin's hash, and there are no arguments, no environment, no input and no files.
 //!
-//! It is made here and not taken from `wasmtime-wasi` because a wait on a clock must not hold the thread (there it
-//! sleeps, outside of the reach of the deadline) and because a context per event, with its boxes and seeded
-//! generators, costs more than all the rest of a call. It must not know the contract's own interfaces.
+//! It is made here and not taken from `wasmtime-wasi`: there a wait on a clock sleeps within the host call, out of the
+//! deadline's reach, and a context with its generators and boxes would be made for every event, though most plugins
+//! never look at it. What is left to do is small, since a plugin has no files and no network.
+//! It must not know the contract's own interfaces.
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource, ResourceType, Val, WasmList};

@@ -1,20 +1,17 @@
-//! Never gets through its start code: a constructor loops, before `handle` could ever be called.
+//! Never gets through its start code: it loops when it is instantiated, before `handle` could ever be called.
 
 use hookyard::{Event, Result, Verdict};
 
+/// Run by the component's own start code.
 #[cfg(target_family = "wasm")]
-extern "C" fn constructor() {
+#[expect(unsafe_code, reason = "start code is found by its name")]
+// SAFETY: no other function of this component has the name.
+#[unsafe(no_mangle)]
+pub extern "C" fn _initialize() {
     loop {
         std::hint::black_box(());
     }
 }
-
-#[cfg(target_family = "wasm")]
-#[used]
-#[expect(unsafe_code, reason = "constructors are found by the name of their section")]
-// SAFETY: the section is the linker's list of constructors, and this is a pointer to one.
-#[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = constructor;
 
 #[hookyard::plugin]
 fn handle(_: &Event) -> Result<Verdict> {

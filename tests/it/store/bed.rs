@@ -1,0 +1,275 @@
+//! Where a case runs: a database of its own, and short hands for what every case does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hookyard::carrier::{
+    Carrier, Destination, DestinationKind, DestinationSpec, DestinationState, Subscription, SubscriptionSpec,
+    SubscriptionState,
+};
+use hookyard::clock::Millis;
+use hookyard::event::{Event, NodeId, SubscriptionId, delivery_id};
+use hookyard::store::error::{AcceptError, HeldError};
+use hookyard::store::work::{
+    Acceptance, Body, DeliveryState, Message, NewAttempt, NewDelivery, NewEvent, NewRouting, Next, Plan,
+    RoutingState, VerdictKind,
+};
+use hookyard::store::{Store, StoreConfig, WriterLimits};
+use hookyard_tests::postgres::Database;
+use tokio::sync::oneshot;
+
+/// When every case begins.
+pub(crate) const T0: Millis = Millis(1_761_300_000_000);
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+pub(crate) enum Bed {
+    Sqlite(tempfile::TempDir),
+    Postgres(Box<Database>),
+}
+
+impl Bed {
+    pub(crate) async fn make(kind: Kind) -> Self {
+        match kind {
+            Kind::Sqlite => Self::Sqlite(tempfile::tempdir().unwrap()),
+            Kind::Postgres => Self::Postgres(Box::new(Database::create().await)),
+        }
+    }
+
+    pub(crate) async fn end(self) {
+        if let Self::Postgres(database) = self {
+            database.drop_now().await;
+        }
+    }
+
+    pub(crate) fn config(&self) -> StoreConfig {
+        match self {
+            Self::Sqlite(folder) => StoreConfig::Sqlite { folder: folder.path().to_owned() },
+            Self::Postgres(database) => StoreConfig::Postgres { url: database.url().to_owned() },
+        }
+    }
+
+    /// Opens as a new node.
+    pub(crate) async fn open(&self) -> Store {
+        self.open_with(WriterLimits { queued_events: 10_000, backlog_events: 10_000 }).await
+    }
+
+    pub(crate) async fn open_with(&self, limits: WriterLimits) -> Store {
+        open(self.config(), limits).await
+    }
+
+    /// Opens, with the carriers `acme` and `zeta`.
+    pub(crate) async fn furnished(&self) -> Store {
+        let store = self.open().await;
+        furnish(&store).await;
+        store
+    }
+
+    /// Runs a step in a runtime that then ends without a word, as a killed process does.
+    pub(crate) async fn killed<F, T>(&self, step: impl FnOnce(Store) -> F + Send + 'static) -> T
+    where
+        F: Future<Output = T> + Send,
+        T: Send + 'static,
+    {
+        let config = self.config();
+        tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let limits = WriterLimits { queued_events: 10_000, backlog_events: 10_000 };
+                let store = open(config, limits).await;
+                // A clone outlives the step, so that the writer is not told to end.
+                let alive = store.clone();
+                let value = step(store).await;
+                std::mem::forget(alive);
+                value
+            })
+        })
+        .await
+        .unwrap()
+    }
+}
+
+async fn open(config: StoreConfig, limits: WriterLimits) -> Store {
+    let node = NodeId::from(uuid::Uuid::now_v7());
+    Store::open(&config, true, limits, node, T0, LEASE).await.unwrap()
+}
+
+pub(crate) async fn furnish(store: &Store) {
+    for id in ["acme", "zeta"] {
+        store
+            .create_carrier(Carrier { id: id.parse().unwrap(), name: id.to_owned(), created_ms: T0 })
+            .await
+            .unwrap();
+    }
+}
+
+pub(crate) fn event_at(id: &str, at: Millis) -> Arc<Event> {
+    Arc::new(Event {
+        carrier: "acme".parse().unwrap(),
+        id: id.parse().unwrap(),
+        event_type: "case.closed".parse().unwrap(),
+        received: at,
+        attributes: [("source".to_owned(), "/shop".to_owned())].into(),
+        payload: Bytes::from(format!("{{\"id\":\"{id}\"}}")),
+    })
+}
+
+pub(crate) fn event(id: &str) -> Arc<Event> {
+    event_at(id, T0)
+}
+
+pub(crate) fn of_carrier(e: &Arc<Event>, carrier: &str) -> Arc<Event> {
+    Arc::new(Event { carrier: carrier.parse().unwrap(), ..(**e).clone() })
+}
+
+pub(crate) fn new(e: &Arc<Event>, hold: bool) -> NewEvent {
+    NewEvent { event: Arc::clone(e), digest: e.digest(), hold }
+}
+
+pub(crate) fn begin_accept(
+    store: &Store,
+    events: Vec<NewEvent>,
+) -> oneshot::Receiver<Result<Vec<Acceptance>, AcceptError>> {
+    let (tell, told) = oneshot::channel();
+    store.accept(events, Box::new(move |r| drop(tell.send(r)))).unwrap();
+    told
+}
+
+pub(crate) async fn accept(store: &Store, events: Vec<NewEvent>) -> Result<Vec<Acceptance>, AcceptError> {
+    begin_accept(store, events).await.unwrap()
+}
+
+pub(crate) fn begin_plan(store: &Store, plan: Plan) -> oneshot::Receiver<Result<(), HeldError>> {
+    let (tell, told) = oneshot::channel();
+    store.plan(plan, Box::new(move |r| drop(tell.send(r))));
+    told
+}
+
+pub(crate) async fn plan(store: &Store, plan: Plan) -> Result<(), HeldError> {
+    begin_plan(store, plan).await.unwrap()
+}
+
+pub(crate) fn begin_record(store: &Store, attempt: NewAttempt) -> oneshot::Receiver<Result<(), HeldError>> {
+    let (tell, told) = oneshot::channel();
+    store.record(attempt, Box::new(move |r| drop(tell.send(r))));
+    told
+}
+
+pub(crate) async fn record(store: &Store, attempt: NewAttempt) -> Result<(), HeldError> {
+    begin_record(store, attempt).await.unwrap()
+}
+
+pub(crate) fn main_subscription() -> SubscriptionId {
+    "main".parse().unwrap()
+}
+
+pub(crate) fn delivery(e: &Event, index: u32, destination: &str, hold: bool) -> NewDelivery {
+    NewDelivery {
+        id: delivery_id(e, &main_subscription(), index),
+        destination: destination.parse().unwrap(),
+        message: Message::forwarded(),
+        body: Body::Original,
+        order_key: None,
+        due: e.received,
+        hold,
+        state: DeliveryState::Pending,
+        error: None,
+    }
+}
+
+pub(crate) fn routing(deliveries: Vec<NewDelivery>) -> NewRouting {
+    NewRouting {
+        subscription: main_subscription(),
+        state: RoutingState::Routed,
+        verdict: Some(VerdictKind::Forward),
+        reason: None,
+        versions: Vec::new(),
+        tries: 1,
+        due: None,
+        cost_us: 20,
+        log: None,
+        deliveries,
+    }
+}
+
+pub(crate) fn whole(e: &Arc<Event>, routings: Vec<NewRouting>) -> Plan {
+    Plan { event: Arc::clone(e), routings, whole_event: true }
+}
+
+pub(crate) fn attempt(d: &NewDelivery, number: u32, next: Next) -> NewAttempt {
+    let delivered = next == Next::Delivered;
+    NewAttempt {
+        carrier: "acme".parse().unwrap(),
+        delivery: d.id.clone(),
+        number,
+        started: T0.plus(Duration::from_millis(5)),
+        duration_us: 3_000,
+        outcome: if delivered { "delivered" } else { "status" },
+        status: Some(if delivered { 200 } else { 500 }),
+        error: (!delivered).then(|| "500 Internal Server Error".to_owned()),
+        request: "{\"line\":\"POST /\"}".to_owned(),
+        response_headers: Some("{}".to_owned()),
+        response_body: Some(Bytes::from_static(b"ok")),
+        next,
+        destination: None,
+    }
+}
+
+/// Accepts an event and plans deliveries to these destinations, all held by this node when `hold` is set.
+pub(crate) async fn planned(
+    store: &Store,
+    e: &Arc<Event>,
+    destinations: &[&str],
+    hold: bool,
+) -> Vec<NewDelivery> {
+    accept(store, vec![new(e, true)]).await.unwrap();
+    let deliveries: Vec<NewDelivery> =
+        (0..).zip(destinations).map(|(at, d)| delivery(e, at, d, hold)).collect();
+    plan(store, whole(e, vec![routing(deliveries.clone())])).await.unwrap();
+    deliveries
+}
+
+pub(crate) fn destination(name: &str) -> Destination {
+    Destination {
+        carrier: "acme".parse().unwrap(),
+        name: name.parse().unwrap(),
+        spec: DestinationSpec {
+            kind: DestinationKind::Http,
+            url: Some("https://example.com/in".to_owned()),
+            method: hookyard::carrier::destination::HttpMethod::Post,
+            concurrency: None,
+            rate_per_minute: None,
+        },
+        sealed: vec![1, 2, 3],
+        state: DestinationState::Enabled,
+        disabled_reason: None,
+        failing_since: None,
+        created: T0,
+        updated: T0,
+    }
+}
+
+pub(crate) fn subscription(id: &str) -> Subscription {
+    Subscription {
+        carrier: "acme".parse().unwrap(),
+        id: id.parse().unwrap(),
+        spec: SubscriptionSpec {
+            event_types: vec!["*".to_owned()],
+            filter: None,
+            plugins: Vec::new(),
+            destinations: Vec::new(),
+            settings: std::collections::BTreeMap::new(),
+            policy: hookyard::carrier::PolicySpec::default(),
+            on_fault: hookyard::carrier::OnFault::Hold,
+        },
+        state: SubscriptionState::Active,
+        created: T0,
+        updated: T0,
+    }
+}
