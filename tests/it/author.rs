@@ -1,7 +1,5 @@
 //! The author's tools as an author uses them: the binary's own subcommands, against a host in this process.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -156,7 +154,9 @@ async fn from_a_new_plugin_to_its_deliveries() {
     let build = ["--offline", "--target-dir", &target_dir];
 
     plugin(&["new", dir]).await.well();
-    let built = plugin(&[&["build", dir][..], &build].concat()).await.well();
+    let built = plugin(&[&["build", dir][..], &build].concat()).await;
+    assert!(!built.err.contains("warning"), "the SDK builds without a word: {}", built.err);
+    let built = built.well();
     assert!(built.contains("brand_tour.wasm: ") && built.contains("imports hookyard:plugin/log@"), "{built}");
     let tested = plugin(&[&["test", dir][..], &build, &PATIENT].concat()).await.well();
     assert!(tested.contains("2 examples: 2 passed, 0 failed"), "{tested}");
