@@ -15,4 +15,5 @@ mod kill;
 mod lanes;
 mod restart;
 mod retries;
+mod swap;
 mod way;

@@ -151,6 +151,11 @@ impl Api {
         tokio::time::timeout(PATIENCE, knock).await.expect("the port is let go of");
     }
 
+    /// A carrier that is there, spoken for with this key.
+    pub fn of(&self, id: &str) -> Carrier {
+        Carrier { id: id.to_owned(), api: self.clone(), publisher: self.clone() }
+    }
+
     /// Makes a carrier and a key for it.
     pub async fn carrier(&self, id: &str) -> Carrier {
         self.post("/v1/carriers", &json!({ "id": id, "name": format!("Carrier {id}") })).await.ok();
