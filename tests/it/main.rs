@@ -11,8 +11,11 @@ mod store;
 // A whole host, seen from outside.
 mod faults;
 mod ingest;
+mod isolation;
 mod kill;
 mod lanes;
+mod neighbours;
+mod nodes;
 mod restart;
 mod retries;
 mod swap;
