@@ -16,6 +16,7 @@ mod kill;
 mod lanes;
 mod neighbours;
 mod nodes;
+mod operation;
 mod restart;
 mod retries;
 mod swap;
