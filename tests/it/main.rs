@@ -14,8 +14,13 @@ mod author;
 // A whole host, seen from outside.
 mod faults;
 mod ingest;
+mod isolation;
 mod kill;
 mod lanes;
+mod neighbours;
+mod nodes;
+mod operation;
 mod restart;
 mod retries;
+mod swap;
 mod way;

@@ -172,6 +172,11 @@ impl Sink {
         lock(&self.inner.requests).clone()
     }
 
+    /// Forgets every request so far.
+    pub fn forget(&self) {
+        lock(&self.inner.requests).clear();
+    }
+
     /// How many requests have come.
     pub fn count(&self) -> usize {
         lock(&self.inner.requests).len()
