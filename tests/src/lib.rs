@@ -5,5 +5,6 @@ pub mod guests {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 }
 
+pub mod generated;
 pub mod postgres;
 pub mod wasm;
