@@ -7,8 +7,8 @@ use bytes::Bytes;
 use hookyard::carrier::Limits;
 use hookyard::clock::Stopwatch;
 use hookyard::plugin::{CheckError, Fault, LogLevel, Outcome, Ran, TrapKind};
-use hookyard_tests::guests;
-use hookyard_tests::wasm::{Wasm, chain, event, generous, no_breaker};
+use hookyard_tests::wasm::{Wasm, chain, event, generous, memory, no_breaker};
+use hookyard_tests::{generated, guests};
 
 /// What the hostile guest does with this payload under these limits.
 async fn harm_under(limits: Limits, payload: &str) -> Ran {
@@ -136,6 +136,22 @@ async fn a_table_of_ten_million_does_not_fit() {
 }
 
 #[tokio::test]
+async fn a_table_that_grows_without_end_hits_its_limit_by_name() {
+    let wasm = Wasm::start();
+    let bytes = Bytes::from(generated::grows_its_table(1_000));
+    // On the sample event it fails as on any other, and its author is told.
+    let checked = wasm.runtime.check(bytes.clone(), generous()).await.unwrap();
+    let why = "limit table_elements hit: 10001 asked for, 10000 allowed";
+    assert_eq!(checked.warnings, [format!("on a sample event with the payload {{}} it fails: {why}")]);
+    let ran = wasm.run(&Arc::new(chain("acme", &[&checked.program])), "{}").await;
+    assert_eq!(ran.result.unwrap_err().to_string(), why);
+    let program = wasm.load_with(bytes, Limits { table_elements: 1_500, ..generous() }).await;
+    let ran = wasm.run(&Arc::new(chain("acme", &[&program])), "{}").await;
+    let Err(Fault::LimitHit { limit: "table_elements", message }) = ran.result else { panic!("{ran:?}") };
+    assert_eq!(message, "2001 asked for, 1500 allowed");
+}
+
+#[tokio::test]
 async fn a_destination_that_was_not_granted_is_rejected() {
     let ran = harm(r#"{"do": "deliver", "with": "elsewhere"}"#).await;
     assert_eq!(
@@ -185,6 +201,46 @@ async fn what_is_no_plugin_is_refused_with_its_own_reason() {
         let error = refusal(bytes).await;
         assert!(matches!(error, CheckError::NotWasm), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn what_the_allow_list_refuses_is_not_linked_either() {
+    let wasm = Wasm::start();
+    for guest in [guests::SOCKETS, guests::UNKNOWN_IMPORT] {
+        let error = wasm.runtime.load(Bytes::from_static(guest), generous()).await.unwrap_err();
+        assert!(matches!(error, CheckError::Types(_)), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_hosts_memory_stays_in_bounds_while_guests_misbehave() {
+    const MIB: u64 = 1 << 20;
+    let wasm = Wasm::with(|config| config.breaker = no_breaker());
+    let bad = Arc::new(chain("bad", &[&wasm.load(guests::HOSTILE).await]));
+    let good = Arc::new(chain("good", &[&wasm.load(guests::HELLO).await]));
+    assert!(wasm.run(&good, "{}").await.result.is_ok());
+    let before = memory("VmRSS");
+    // Each of these alone is 32 MiB or more, of the guest's memory or of what it hands to the host.
+    let harms = [
+        r#"{"do": "memory"}"#,
+        r#"{"do": "output", "with": 8000000}"#,
+        r#"{"do": "one-huge-message", "with": 8000000}"#,
+        r#"{"do": "log", "with": 100000}"#,
+        r#"{"do": "stdout", "with": 100000}"#,
+        r#"{"do": "write-secret", "with": 90}"#,
+        r#"{"do": "recurse"}"#,
+    ];
+    for _ in 0..12 {
+        let running: Vec<_> = harms.map(|harm| wasm.begin(&bad, event("x", harm))).into();
+        for ran in running {
+            ran.await.unwrap();
+        }
+        assert!(wasm.run(&good, "{}").await.result.is_ok(), "the others run on");
+    }
+    // Two threads with a memory of 32 MiB each, and as much again for all that the host holds meanwhile.
+    let (most, after) = (memory("VmHWM"), memory("VmRSS"));
+    assert!(most < before + 128 * MIB, "{before} bytes before, {most} at most");
+    assert!(after < before + 32 * MIB, "{before} bytes before, {after} after");
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use hookyard::carrier::{Limits, OnFault};
 use hookyard::plugin::{
     BreakerConfig, Chain, CheckError, CompileError, Content, Fault, Full, Outcome, Ran, Run, TrapKind,
 };
-use hookyard_tests::guests;
 use hookyard_tests::wasm::{Wasm, chain, event, generous};
+use hookyard_tests::{generated, guests};
 
 fn rejected(ran: &Ran) -> &str {
     match &ran.result {
@@ -262,13 +262,16 @@ async fn a_compilation_has_limits_of_its_own() {
     assert_eq!(error.code(), "plugin_compile_memory");
     assert!(files(&wasm, "cwasm").is_empty() && files(&wasm, "new").is_empty());
 
-    // A compiler that dies of the signal that the limit on CPU time sends.
-    let script = wasm.folder.path().join("compiler");
-    std::fs::write(&script, "#!/bin/sh\nkill -XCPU $$\n").unwrap();
-    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let wasm = Wasm::with(|config| config.compiler = script);
-    let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();
-    assert_eq!(error.to_string(), "limit compile_cpu hit: compiling took more than 30 s");
+    // Half a megabyte that would take the compiler half a minute.
+    let slow = Bytes::from(generated::slow_to_compile());
+    assert!(slow.len() < 1 << 20, "{}", slow.len());
+    let wasm = Wasm::with(|config| config.compile_cpu = Duration::from_secs(1));
+    let error = wasm.runtime.load(slow, generous()).await.unwrap_err();
+    assert_eq!(error.to_string(), "limit compile_cpu hit: compiling took more than 1 s");
+    assert_eq!(error.code(), "plugin_compile_time");
+    assert!(files(&wasm, "cwasm").is_empty() && files(&wasm, "new").is_empty());
+    // The same host goes on with the next.
+    wasm.load(guests::HELLO).await;
 
     let wasm = Wasm::with(|config| config.compiler = "/nowhere/hookyard".into());
     let error = wasm.runtime.load(Bytes::from_static(guests::HELLO), generous()).await.unwrap_err();

@@ -13,6 +13,7 @@ pub mod data;
 
 pub mod host;
 
+pub mod generated;
 pub mod postgres;
 
 pub mod sink;

@@ -42,13 +42,13 @@ impl Wasm {
     }
 
     /// A version that is ready to run. Its deadline is generous, since tests share the machine.
-    pub async fn load(&self, component: &'static [u8]) -> Arc<Program> {
+    pub async fn load(&self, component: impl Into<Bytes>) -> Arc<Program> {
         self.load_with(component, generous()).await
     }
 
     /// A version with these limits.
-    pub async fn load_with(&self, component: &'static [u8], limits: Limits) -> Arc<Program> {
-        self.runtime.load(Bytes::from_static(component), limits).await.expect("it loads")
+    pub async fn load_with(&self, component: impl Into<Bytes>, limits: Limits) -> Arc<Program> {
+        self.runtime.load(component.into(), limits).await.expect("it loads")
     }
 
     /// Runs one event and waits for the answer.
@@ -119,4 +119,13 @@ pub fn binary() -> PathBuf {
     let path = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST").join("hookyard");
     assert!(path.exists(), "{} is missing: run `cargo build -p hookyard` first", path.display());
     path
+}
+
+/// A line of what the system says of this process, in bytes: `VmRSS` is the memory that it has now, `VmHWM` the most
+/// that it ever had.
+pub fn memory(line: &str) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux says it");
+    let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
+    let kib = value.and_then(|text| text.trim().strip_suffix(" kB")).expect("a number of kB");
+    kib.parse::<u64>().expect("a number") << 10
 }

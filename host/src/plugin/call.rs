@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::{Store, Trap};
+use wasmtime_wasi::I32Exit;
 
 use super::Chain;
 use super::guard::Guard;
 use super::log::{Log, cut};
 use super::outcome::{Fault, TrapKind};
 use super::v1::{self, Verdict};
-use super::wasi::{self, Exit, Seed, TooMuchRandom, Wasi};
+use super::wasi::{self, Seed, TooMuchRandom, Wasi};
 use crate::carrier::{Limits, Sha256Hex};
 use crate::event::Event;
 
@@ -152,7 +153,9 @@ fn blame(error: &wasmtime::Error, host: &Host, limits: &Limits) -> Fault {
             (TrapKind::Arithmetic, own)
         }
         Some(_) => (TrapKind::Other, own),
-        None if error.is::<Exit>() => (TrapKind::Exit, own),
+        None if let Some(I32Exit(status)) = error.downcast_ref() => {
+            (TrapKind::Exit, format!("the plugin called exit with status {status}"))
+        }
         // What is left comes from lifting what the guest answered: bad text, bad pointers, bad discriminants.
         None => (TrapKind::Contract, own),
     };

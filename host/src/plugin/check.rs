@@ -340,7 +340,7 @@ fn allowed(import: &str) -> Result<(), CheckError> {
 }
 
 /// `wasi:io/poll` and so on: what the texts of the permitted WASI describe.
-fn wasi_interfaces() -> BTreeSet<String> {
+pub(super) fn wasi_interfaces() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for (package, text) in wasi::WIT {
         for line in text.lines() {

@@ -26,6 +26,9 @@ const STDERR: u64 = 4 << 10;
 /// What the child exits with when the component does not compile, as against the child's own failure.
 const REFUSED: u8 = 3;
 
+/// What the child exits with when it found no memory and could still say so.
+const NO_MEMORY: u8 = 4;
+
 /// Bytes of an artifact.
 const ARTIFACT: u64 = 1 << 30;
 
@@ -121,6 +124,9 @@ pub(super) async fn compile(
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code), _) if code == i32::from(REFUSED) => Err(CompileError::Refused(message)),
+        (Some(code), _) if code == i32::from(NO_MEMORY) => {
+            Err(CompileError::Memory(compiler.memory_bytes))
+        }
         (_, Some(SIGXCPU | SIGKILL)) => Err(CompileError::Time(compiler.cpu)),
         _ if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) => {
             Err(CompileError::Memory(compiler.memory_bytes))
@@ -141,6 +147,7 @@ pub fn compile_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{why}");
             ExitCode::from(REFUSED)
         }
+        Err(Child::NoMemory) => ExitCode::from(NO_MEMORY),
         Err(Child::Failed(why)) => {
             let _ = writeln!(std::io::stderr(), "{why}");
             ExitCode::FAILURE
@@ -150,6 +157,7 @@ pub fn compile_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 enum Child {
     Refused(String),
+    NoMemory,
     Failed(String),
 }
 
@@ -180,7 +188,10 @@ fn child(arguments: impl Iterator<Item = OsString>) -> Result<(), Child> {
     std::io::stdin()
         .take(most.saturating_add(1))
         .read_to_end(&mut component)
-        .map_err(|error| failed("reading the component", &error))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::OutOfMemory => Child::NoMemory,
+            _ => failed("reading the component", &error),
+        })?;
     if component.len() as u64 > most {
         return Err(failed("reading the component", &"it is too large"));
     }
