@@ -121,9 +121,7 @@ pub(super) async fn compile(
     match (status.code(), status.signal()) {
         (Some(0), _) => Ok(()),
         (Some(code), _) if code == i32::from(REFUSED) => Err(CompileError::Refused(message)),
-        (Some(code), _) if code == i32::from(NO_MEMORY) => {
-            Err(CompileError::Memory(compiler.memory_bytes))
-        }
+        (Some(code), _) if code == i32::from(NO_MEMORY) => Err(CompileError::Memory(compiler.memory_bytes)),
         (_, Some(SIGXCPU | SIGKILL)) => Err(CompileError::Time(compiler.cpu)),
         _ if message.contains("memory allocation of") || message.contains("Cannot allocate memory") => {
             Err(CompileError::Memory(compiler.memory_bytes))
@@ -182,13 +180,12 @@ fn child(arguments: impl Iterator<Item = OsString>) -> Result<(), Child> {
             .map_err(|error| failed("setting the limits", &error))?;
     }
     let mut component = Vec::new();
-    std::io::stdin()
-        .take(most.saturating_add(1))
-        .read_to_end(&mut component)
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::OutOfMemory => Child::NoMemory,
-            _ => failed("reading the component", &error),
-        })?;
+    std::io::stdin().take(most.saturating_add(1)).read_to_end(&mut component).map_err(|error| match error
+        .kind()
+    {
+        std::io::ErrorKind::OutOfMemory => Child::NoMemory,
+        _ => failed("reading the component", &error),
+    })?;
     if component.len() as u64 > most {
         return Err(failed("reading the component", &"it is too large"));
     }
