@@ -225,7 +225,11 @@ impl Host {
     pub async fn stop(self, soft: Duration, hard: Duration, hurry: impl Future<Output = ()>) -> bool {
         self.router.halt();
         let finished = self.life.stop(soft, hard, hurry).await;
-        self.runtime.stop();
+        // It waits for its threads, and a tokio thread must not.
+        let runtime = self.runtime;
+        if tokio::task::spawn_blocking(move || runtime.stop()).await.is_err() {
+            tracing::error!("the plugin threads did not end in order");
+        }
         if let Err(why) = self.store.close().await {
             tracing::warn!(%why, "the store was not closed in order; the next start takes over");
         }
@@ -240,7 +244,7 @@ async fn reload_keys(keys: KeyRing, store: Store, life: Lifecycle) -> Result<(),
         tokio::select! {
             () = life.soft().cancelled() => return Ok(()),
             wake = wakes.recv() => {
-                if matches!(wake, Ok(Wake::Work | Wake::Config(Some(_)))) {
+                if matches!(wake, Ok(Wake::Work | Wake::Config(_))) {
                     continue;
                 }
             }

@@ -1,4 +1,4 @@
-//! Hookyard: events in, a carrier's plugin decides, receivers get them, nothing is lost.
+#![doc = include_str!("../README.md")]
 
 // What travels, and the names for it.
 mod name;

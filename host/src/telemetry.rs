@@ -2,6 +2,7 @@
 //!
 //! Each host has a registry of its own, so that two can live in one process. It must not decide anything.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -21,7 +22,11 @@ use crate::config::{LogConfig, LogFormat};
 /// Starts writing log lines to stderr. Does nothing when the process logs already.
 pub fn log_to_stderr(config: &LogConfig) {
     let filter: Targets = config.level.parse().unwrap_or_else(|_| Targets::new());
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let mut layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    if !std::io::stderr().is_terminal() {
+        // A file or a collector has no colours.
+        layer.set_ansi(false);
+    }
     let registry = tracing_subscriber::registry().with(filter);
     let done = match config.format {
         LogFormat::Text => registry.with(layer).try_init(),

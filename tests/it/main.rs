@@ -2,7 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+// Rooms of the host, each by itself.
 mod deliver;
 mod hostile;
 mod plugin;
 mod store;
+
+// The author's tools, as the binary is used.
+mod author;
+
+// A whole host, seen from outside.
+mod faults;
+mod ingest;
+mod isolation;
+mod kill;
+mod lanes;
+mod neighbours;
+mod nodes;
+mod operation;
+mod restart;
+mod retries;
+mod swap;
+mod way;

@@ -1,10 +1,21 @@
-//! What the tests share: real servers, components made from the guests, and hands on them.
+//! What the tests share: hosts, real servers and hands on them, and components made for tests.
 
 /// Components made from the crates in `guests/`.
 pub mod guests {
     include!(concat!(env!("OUT_DIR"), "/guests.rs"));
 }
 
+pub mod client;
+
+pub mod child;
+
+pub mod data;
+
+pub mod host;
+
 pub mod generated;
 pub mod postgres;
+
+pub mod sink;
+
 pub mod wasm;

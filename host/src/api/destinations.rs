@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use super::keys::room;
 use super::list::{List, PageQuery};
 use super::problem::{Problem, Problems};
 use super::proof::OfCarrier;
-use super::state::{ApiLimits, ApiState, Checks, Tester};
+use super::state::{ApiLimits, ApiState, Checks, Tester, Turn};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{Destination, DestinationState};
@@ -36,6 +36,28 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 #[derive(Debug, Deserialize)]
 struct NamePart {
     destination: DestinationName,
+}
+
+/// What changing a destination takes.
+#[derive(Clone)]
+struct Desk {
+    store: Store,
+    checks: Arc<dyn Checks>,
+    limits: Arc<ApiLimits>,
+    clock: Clock,
+    turn: Turn,
+}
+
+impl FromRef<ApiState> for Desk {
+    fn from_ref(state: &ApiState) -> Self {
+        Self {
+            store: FromRef::from_ref(state),
+            checks: FromRef::from_ref(state),
+            limits: FromRef::from_ref(state),
+            clock: FromRef::from_ref(state),
+            turn: FromRef::from_ref(state),
+        }
+    }
 }
 
 async fn find(
@@ -105,23 +127,18 @@ async fn get(
     (status = 201, description = "It was made", body = DestinationView), Problems))]
 async fn put(
     of: OfCarrier,
-    State(store): State<Store>,
-    State(checks): State<Arc<dyn Checks>>,
-    State(limits): State<Arc<ApiLimits>>,
-    State(clock): State<Clock>,
+    State(Desk { store, checks, limits, clock, turn }): State<Desk>,
     Part(part): Part<NamePart>,
     Body(body): Body<DestinationBody>,
 ) -> Result<impl IntoResponse, Problem> {
+    let _turn = turn.mine().await;
     let checks = checks.as_ref();
     let earlier = find(&store, &of.carrier, &part.destination).await?;
     let before = earlier.as_ref().map(|one| open(one, checks)).transpose()?.unwrap_or_default();
     let (spec, secrets, fresh) = body.apply(before, checks);
     checks.destination(&spec, &secrets)?;
-    let (status, made) = match &earlier {
-        Some(_) => (StatusCode::OK, false),
-        None => (StatusCode::CREATED, true),
-    };
-    if made {
+    let status = if earlier.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+    if earlier.is_none() {
         room("destinations", store.destinations(&of.carrier).await?.len(), limits.destinations)?;
     }
     let now = clock.now();
@@ -164,12 +181,11 @@ async fn delete(
     responses((status = 200, description = "The destination with its new secret", body = DestinationView), Problems))]
 async fn rotate_secret(
     of: OfCarrier,
-    State(store): State<Store>,
-    State(checks): State<Arc<dyn Checks>>,
-    State(clock): State<Clock>,
+    State(Desk { store, checks, clock, turn, .. }): State<Desk>,
     Part(part): Part<NamePart>,
     Body(body): Body<RotateSecret>,
 ) -> Result<impl IntoResponse, Problem> {
+    let _turn = turn.mine().await;
     let checks = checks.as_ref();
     let mut destination = existing(&store, &of.carrier, &part.destination).await?;
     let mut secrets = open(&destination, checks)?;

@@ -3,8 +3,8 @@
 //! It must not know what the handlers do with it.
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,13 @@ pub struct Body<T>(pub T);
 #[derive(Debug)]
 pub struct RawBody(pub Bytes);
 
+/// The limit on a route's bodies, by the name that errors give it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimit {
+    pub(super) name: &'static str,
+    pub(super) max: usize,
+}
+
 /// Named parts of the path.
 #[derive(Debug)]
 pub struct Part<T>(pub T);
@@ -31,15 +38,20 @@ pub struct Search<T>(pub T);
 impl FromRequest<ApiState> for RawBody {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| {
-            if rejection.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-                let detail = "the body is larger than the limit `request_bytes` of this path";
-                let mut problem = Problem::new(Code::TooLarge, detail);
-                problem.limit = Some("request_bytes".to_owned());
-                return problem;
-            }
-            Problem::new(Code::UnreadableBody, rejection.body_text())
+        let limit = request.extensions().get::<BodyLimit>().copied();
+        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match limit {
+            Some(limit) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => limit.exceeded(),
+            _ => Problem::new(Code::UnreadableBody, rejection.body_text()),
         })
+    }
+}
+
+impl BodyLimit {
+    /// What a body above the limit is told.
+    pub(super) fn exceeded(self) -> Problem {
+        let Self { name, max } = self;
+        let detail = format!("the body is too large: the limit `{name}` of this path is {max} bytes");
+        Problem::new(Code::TooLarge, detail).limit(name, max as u64)
     }
 }
 

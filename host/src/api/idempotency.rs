@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRef, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRef, FromRequest, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::auth::KeyRing;
+use super::extract::{BodyLimit, RawBody};
 use super::problem::{Code, Problem};
 use super::state::{ApiLimits, ApiState, Checks};
 use crate::carrier::KeyId;
@@ -99,15 +100,16 @@ fn name(headers: &HeaderMap) -> Result<String, Problem> {
 async fn read(state: &ApiState, request: Request) -> Result<(Request, [u8; 32]), Problem> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
-    let max = if path.ends_with("/versions") {
-        <Arc<ApiLimits>>::from_ref(state).component_bytes
+    // This runs before the route is known. The routes' own limits, which may be lower, are checked after it.
+    let limit = if path.ends_with("/versions") {
+        BodyLimit { name: "component_bytes", max: <Arc<ApiLimits>>::from_ref(state).component_bytes }
     } else {
-        <Arc<IngestLimits>>::from_ref(state).request_bytes
+        BodyLimit { name: "request_bytes", max: <Arc<IngestLimits>>::from_ref(state).request_bytes }
     };
-    let body = to_bytes(body, max).await.map_err(|_| {
-        let detail = format!("the body is larger than the limit `request_bytes` of {max}, or broke off");
-        Problem::new(Code::TooLarge, detail).limit("request_bytes", max as u64)
-    })?;
+    let mut whole = Request::new(body);
+    DefaultBodyLimit::max(limit.max).apply(&mut whole);
+    whole.extensions_mut().insert(limit);
+    let RawBody(body) = RawBody::from_request(whole, state).await?;
     let mut hash = Sha256::new();
     for part in [parts.method.as_str(), path, parts.uri.query().unwrap_or_default()] {
         hash.update((part.len() as u64).to_be_bytes());

@@ -182,7 +182,9 @@ pub struct DeliveryDetail {
 }
 
 impl DeliveryDetail {
-    pub(super) fn of(one: DeliveryRecord, attempts: Vec<AttemptRecord>) -> Self {
+    pub(super) fn of(one: DeliveryRecord, mut attempts: Vec<AttemptRecord>) -> Self {
+        // They are read after the delivery: one that was recorded in between would not go with its state.
+        attempts.retain(|attempt| attempt.number <= one.attempts);
         Self {
             delivery: DeliveryView::from(&one),
             message: one.message,

@@ -23,6 +23,7 @@ pub mod state;
 pub mod subscriptions;
 pub mod tables;
 
+use axum::Extension;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
@@ -33,11 +34,12 @@ pub use auth::{KeyRing, Principal, mint};
 pub use state::{ApiLimits, ApiParts, ApiState, Checks, PluginAdmin, Tester};
 
 use crate::ingest::{self, IngestLimits};
+use extract::BodyLimit;
 use problem::{Code, Problem};
 
 /// The routes with their limits on bodies.
 fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> {
-    let body = |max: usize| DefaultBodyLimit::max(max);
+    let body = |name, max| (DefaultBodyLimit::max(max), Extension(BodyLimit { name, max }));
     let small = OpenApiRouter::new()
         .merge(carriers::routes())
         .merge(keys::routes())
@@ -47,13 +49,15 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(events::routes())
         .merge(deliveries::routes())
         .merge(document::routes())
-        .layer(body(limits.request_bytes));
+        .layer(body("request_bytes", limits.request_bytes));
     OpenApiRouter::with_openapi(document::frame())
         .merge(small)
-        .merge(plugins::upload_routes().layer(body(limits.component_bytes)))
-        .merge(tables::routes().layer(body(limits.table_bytes)))
+        .merge(plugins::upload_routes().layer(body("component_bytes", limits.component_bytes)))
+        .merge(tables::routes().layer(body("table_bytes", limits.table_bytes)))
         .merge(
-            OpenApiRouter::new().routes(routes!(ingest::http::post_events)).layer(body(ingest.request_bytes)),
+            OpenApiRouter::new()
+                .routes(routes!(ingest::http::post_events))
+                .layer(body("request_bytes", ingest.request_bytes)),
         )
 }
 
@@ -88,3 +92,6 @@ async fn no_such_method(uri: Uri, method: axum::http::Method) -> Problem {
     let detail = format!("`{}` does not take {method}; `/v1/openapi.json` lists what it takes", uri.path());
     Problem::new(Code::MethodNotAllowed, detail)
 }
+
+#[cfg(test)]
+mod tests;

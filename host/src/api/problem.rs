@@ -137,7 +137,7 @@ pub struct Details {
     /// The path of the offending member, or the parameter's or header's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
-    /// Where in the member's text it goes wrong, in characters from 0.
+    /// Where in the member's text it goes wrong, in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<usize>,
     /// The name of the limit that was hit.

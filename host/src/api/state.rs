@@ -143,7 +143,7 @@ pub struct Unfit {
     pub field: String,
     /// What is wrong with it and what would be right.
     pub why: String,
-    /// Where in the member's text, in characters from 0.
+    /// Where in the member's text, in characters from 1.
     pub position: Option<usize>,
     /// The limit that was hit, if one was.
     pub limit: Option<String>,
@@ -229,6 +229,17 @@ pub enum TestError {
     Host(String),
 }
 
+/// Changes that read before they write take turns, so that on one node none is lost: a secret that was shown once must be
+/// the one that is kept.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turn(Arc<tokio::sync::Mutex<()>>);
+
+impl Turn {
+    pub(super) async fn mine(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
+}
+
 /// Everything that the API needs. Made once, by whoever builds the host.
 pub struct ApiParts {
     /// Durable truth.
@@ -269,6 +280,7 @@ struct Inner {
     limits: Arc<ApiLimits>,
     ingest: Arc<IngestLimits>,
     flights: Flights,
+    turn: Turn,
 }
 
 impl std::fmt::Debug for Inner {
@@ -281,7 +293,7 @@ impl ApiState {
     /// The state made of these parts.
     pub fn new(parts: ApiParts) -> Self {
         let (limits, ingest) = (Arc::new(parts.limits.clone()), Arc::new(parts.ingest.clone()));
-        Self(Arc::new(Inner { parts, limits, ingest, flights: Flights::default() }))
+        Self(Arc::new(Inner { parts, limits, ingest, flights: Flights::default(), turn: Turn::default() }))
     }
 }
 
@@ -306,4 +318,5 @@ pieces! {
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;
     Flights = flights;
+    Turn = turn;
 }

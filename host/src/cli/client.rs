@@ -2,7 +2,7 @@
 //!
 //! It must not know what the subcommands do with the answers.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use reqwest::Method;
 use serde_json::Value;
@@ -14,8 +14,22 @@ pub(super) struct Target {
     #[arg(long, env = "HOOKYARD_URL", default_value = "http://127.0.0.1:8080")]
     pub(super) url: String,
     /// The API key.
-    #[arg(long, env = "HOOKYARD_KEY", hide_env_values = true)]
+    #[arg(long, env = "HOOKYARD_KEY", hide_env_values = true, default_value = "", hide_default_value = true)]
     pub(super) key: String,
+}
+
+/// The host's answer to a request that it did not do.
+#[derive(Debug, thiserror::Error)]
+#[error("{request} was answered with {status} {code}: {detail}")]
+pub(super) struct Refused {
+    /// Method and path.
+    request: String,
+    /// The HTTP status.
+    status: u16,
+    /// The problem's stable code; empty when something else than the host answered.
+    pub(super) code: String,
+    /// What is wrong, for people.
+    pub(super) detail: String,
 }
 
 /// A client of one host.
@@ -30,8 +44,12 @@ impl Client {
     /// A client that speaks with this key.
     ///
     /// # Errors
-    /// When the TLS set-up fails.
+    /// When there is no key, or the TLS set-up fails.
     pub(super) fn new(target: &Target) -> anyhow::Result<Self> {
+        ensure!(
+            !target.key.is_empty(),
+            "there is no API key: give one with --key or HOOKYARD_KEY (`hookyard serve` says where its first one is)"
+        );
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(crate::deliver::http::tls().context("cannot set up TLS")?)
             .no_proxy()
@@ -69,7 +87,7 @@ impl Client {
     /// Any request.
     ///
     /// # Errors
-    /// When the host cannot be reached, or answers with a problem: its detail is the error's text.
+    /// When the host cannot be reached; [`Refused`] when it answers with a problem.
     pub(super) async fn call(
         &self,
         method: Method,
@@ -95,9 +113,13 @@ impl Client {
             serde_json::from_slice(&body).with_context(|| format!("the answer to {request} is not JSON"))?
         };
         if !status.is_success() {
-            let code = value["code"].as_str().unwrap_or("");
-            let detail = value["detail"].as_str().unwrap_or("no detail was given");
-            bail!("{request} was answered with {} {code}: {detail}", status.as_u16());
+            let text = |key: &str| value[key].as_str().map(str::to_owned);
+            return Err(anyhow::Error::new(Refused {
+                request,
+                status: status.as_u16(),
+                code: text("code").unwrap_or_default(),
+                detail: text("detail").unwrap_or_else(|| "no detail was given".to_owned()),
+            }));
         }
         Ok(value)
     }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use serde_json::{Value, json};
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::client::{Client, Target};
 
@@ -30,6 +32,15 @@ pub(super) struct Args {
     file: Option<PathBuf>,
 }
 
+/// The event as ingest takes it.
+#[derive(Serialize)]
+struct Event<'a> {
+    carrier: &'a str,
+    id: &'a str,
+    r#type: &'a str,
+    payload: &'a RawValue,
+}
+
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let text = match (args.payload, args.file) {
         (Some(text), _) => text,
@@ -39,10 +50,13 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         (None, None) => "{}".to_owned(),
     };
-    let payload: Value = serde_json::from_str(&text).context("the payload is not JSON")?;
+    // Kept as it was written: a payload travels byte for byte.
+    let payload: Box<RawValue> = serde_json::from_str(&text).context("the payload is not JSON")?;
     let id = args.id.unwrap_or_else(|| uuid::Uuid::from_bytes(crate::clock::random_bytes()).to_string());
-    let event = json!({ "carrier": args.carrier, "id": id, "type": args.event_type, "payload": payload });
-    let answer = Client::new(&args.target)?.post("/v1/events", &event).await?;
+    let event = Event { carrier: &args.carrier, id: &id, r#type: &args.event_type, payload: &payload };
+    let body = serde_json::to_vec(&event)?.into();
+    let answer =
+        Client::new(&args.target)?.call(Method::POST, "/v1/events", "application/json", body).await?;
     println!("{}", serde_json::to_string_pretty(&answer)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -60,10 +60,10 @@ impl OrderError {
         }
     }
 
-    /// Where in a filter's text, in characters from 0.
+    /// Where in a filter's text, in characters from 1.
     pub fn position(&self) -> Option<usize> {
         match self {
-            Self::Filter(FilterError::Syntax { at, .. }) => Some(at.saturating_sub(1)),
+            Self::Filter(FilterError::Syntax { at, .. }) => Some(*at),
             _ => None,
         }
     }

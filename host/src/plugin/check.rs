@@ -177,6 +177,9 @@ impl CheckError {
             Self::Start(Fault::LimitHit { limit, .. }) | Self::Smoke(Fault::LimitHit { limit, .. }) => {
                 Some(limit)
             }
+            // The engine says in its own words what does not fit.
+            Self::TooLarge(why) if why.contains("table index") => Some("table_elements"),
+            Self::TooLarge(why) if why.contains("memory index") => Some("memory_bytes"),
             Self::Start(Fault::Deadline { .. }) | Self::Smoke(Fault::Deadline { .. }) => Some("wall_ms"),
             _ => None,
         }

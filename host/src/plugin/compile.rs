@@ -71,6 +71,9 @@ pub enum CompileError {
     },
 }
 
+/// How a child says that its memory is used up: when it allocates, when the system refuses, when it reads.
+const OUT_OF_MEMORY: [&str; 3] = ["memory allocation of", "Cannot allocate memory", "out of memory"];
+
 /// Compiles `component` into the new file `output`.
 pub(super) async fn compile(
     compiler: &Compiler,
@@ -123,7 +126,7 @@ pub(super) async fn compile(
         (Some(code), _) if code == i32::from(REFUSED) => Err(CompileError::Refused(message)),
         (Some(code), _) if code == i32::from(NO_MEMORY) => Err(CompileError::Memory(compiler.memory_bytes)),
         (_, Some(SIGXCPU | SIGKILL)) => Err(CompileError::Time(compiler.cpu)),
-        _ if message.contains("memory allocation of") || message.contains("Cannot allocate memory") => {
+        _ if OUT_OF_MEMORY.iter().any(|words| message.contains(words)) => {
             Err(CompileError::Memory(compiler.memory_bytes))
         }
         _ => Err(CompileError::Failed { status, message }),

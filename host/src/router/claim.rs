@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use super::Router;
 use super::rooms::For;
 use crate::carrier::DestinationState;
-use crate::clock::Millis;
+use crate::clock::{Millis, Stopwatch};
 use crate::event::CarrierId;
 use crate::store::Wake;
 use crate::store::error::StoreError;
@@ -20,6 +20,8 @@ use crate::store::work::Lane;
 
 /// How often everything is looked at, whatever the wake-ups say.
 const SAFETY_NET: Duration = Duration::from_secs(1);
+/// How long it is then left alone: a host that is behind says with every commit that there is work.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Events or deliveries claimed by one statement.
 const BATCH: usize = 64;
 
@@ -80,16 +82,23 @@ impl Router {
     /// Claims and hands on until the host stops. Ends with an error only when it cannot go on.
     pub(super) async fn run_claims(self) -> Result<(), StoreError> {
         let mut wakes = self.store.wakes();
-        let mut look_at_all = true;
+        // Whether everything is to be looked at, and since when it was not.
+        let (mut asked, mut looked) = (true, None::<Stopwatch>);
         loop {
             let now = self.clock.now();
-            let done = if look_at_all { self.look_at_all(now).await } else { self.tick(now).await };
+            let rested = looked.is_none_or(|since| since.elapsed() >= PAUSE);
+            let done = if asked && rested {
+                (asked, looked) = (false, Some(Stopwatch::start()));
+                self.look_at_all(now).await
+            } else {
+                self.tick(now).await
+            };
             if let Err(why) = done {
                 // The database may be away for a while; nothing is lost by asking again.
                 tracing::warn!(%why, "work could not be claimed; trying again");
             }
             let next = self.timers.next();
-            look_at_all = tokio::select! {
+            asked |= tokio::select! {
                 biased;
                 () = self.life.soft().cancelled() => return Ok(()),
                 wake = wakes.recv() => matches!(wake, Ok(Wake::Work) | Err(_)),
@@ -101,7 +110,7 @@ impl Router {
                 }
                 () = self.timers.earlier.notified() => false,
                 () = self.clock.sleep_until(next) => false,
-                () = tokio::time::sleep(SAFETY_NET) => true,
+                () = tokio::time::sleep(if asked { PAUSE } else { SAFETY_NET }) => true,
             };
         }
     }

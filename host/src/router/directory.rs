@@ -174,7 +174,7 @@ impl Directory {
         let (mut all, mut some) = (false, Vec::new());
         loop {
             match changes.try_recv() {
-                Ok(Wake::Work) => {}
+                Ok(Wake::Work | Wake::Keys) => {}
                 Ok(Wake::Config(Some(carrier))) => {
                     if !some.contains(&carrier) {
                         some.push(carrier);

@@ -3,7 +3,7 @@
 //! The commit itself hands an event over, not the request that brought it: a publisher that hangs up after the commit
 //! loses its answer and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -58,14 +58,33 @@ impl Router {
         }
         self.metrics.events_accepted.inc_by(first);
         self.metrics.events_repeated.inc_by(repeated);
-        if held.is_empty() {
+        if held.is_empty() || !self.inbox.put(held) {
             return;
         }
         let router = self.clone();
         self.life.tracker().spawn(async move {
-            for (event, room) in held {
+            for (event, room) in router.inbox.take() {
                 router.route(event, room);
             }
         });
+    }
+}
+
+/// Events between the commit and their routing. A turn of the writer commits many requests: they are routed together, so
+/// that neither a task nor a plugin thread is woken for each.
+#[derive(Debug, Default)]
+pub(super) struct Inbox(Mutex<Vec<(Arc<Event>, Room)>>);
+
+impl Inbox {
+    /// Adds events; true when somebody has to be sent to take them.
+    fn put(&self, events: Vec<(Arc<Event>, Room)>) -> bool {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = waiting.is_empty();
+        waiting.extend(events);
+        first
+    }
+
+    fn take(&self) -> Vec<(Arc<Event>, Room)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -86,6 +86,7 @@ pub struct Core {
     directory: Directory,
     lanes: Lanes,
     rooms: Rooms,
+    inbox: intake::Inbox,
     timers: Timers,
     clock: Clock,
     life: Lifecycle,
@@ -124,14 +125,20 @@ impl Router {
         // The lanes call the router, which owns the lanes: a weak reference keeps that from being a circle.
         let slot: Arc<OnceLock<Weak<Core>>> = Arc::default();
         let caller = slot.clone();
+        let hard = parts.life.hard().clone();
         let limits =
             LaneLimits { queued_per_lane: parts.queued_per_lane, queued_total: parts.held_in_memory };
         let lanes =
             Lanes::new(limits, parts.clock.clone(), parts.life.tracker().clone(), move |delivery, permit| {
                 let router = caller.get().and_then(Weak::upgrade).map(Router);
+                let hard = hard.clone();
                 Box::pin(async move {
-                    if let Some(router) = router {
-                        router.send(delivery, permit).await;
+                    let Some(router) = router else { return };
+                    tokio::select! {
+                        biased;
+                        // The store has the delivery; the next start sends it again.
+                        () = hard.cancelled() => {}
+                        () = router.send(delivery, permit) => {}
                     }
                 })
             });
@@ -151,6 +158,7 @@ impl Router {
             directory,
             lanes,
             rooms: Rooms::new(parts.held_in_memory),
+            inbox: intake::Inbox::default(),
             timers: Timers::default(),
             clock: parts.clock,
             life: parts.life,

@@ -6,13 +6,14 @@ use bytes::Bytes;
 
 use super::Router;
 use super::directory::Place;
+use super::route::DATABASE_PAUSE;
 use crate::carrier::{Destination, DestinationState};
 use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Permit, Report};
 use crate::event::{Event, SubscriptionId, time_ordered};
 use crate::name::NameError;
 use crate::retry::{self, Decision, Outcome, Policy};
-use crate::store::error::HeldError;
+use crate::store::error::{HeldError, StoreError};
 use crate::store::work::{Body, DestinationEffect, HeldDelivery, Lane, Message, NewAttempt, Next};
 use crate::telemetry::Kind;
 
@@ -126,20 +127,35 @@ impl Router {
             next,
             destination: effect,
         };
+        self.record(Arc::new(attempt), lane);
+    }
+
+    /// Step 7. What the database does not take is recorded again in a moment: the attempt was made.
+    fn record(&self, attempt: Arc<NewAttempt>, lane: Lane) {
         let router = self.clone();
+        let kept = attempt.clone();
         self.store.record(
             attempt,
             Box::new(move |recorded| match recorded {
                 Ok(()) => {
-                    if let Next::RetryAt(at) = next {
+                    if let Next::RetryAt(at) = kept.next {
                         router.timers.lane_due(lane, at);
                     }
                 }
-                Err(HeldError::Lost) => tracing::warn!(carrier = %lane.carrier,
-                    destination = %lane.destination,
-                    "another node holds this delivery now; the attempt was made but is not in its log"),
-                Err(HeldError::Store(why)) => tracing::error!(carrier = %lane.carrier, %why,
-                    "an attempt could not be recorded; the delivery is sent again after the next start"),
+                Err(HeldError::Lost) => tracing::warn!(carrier = %lane.carrier, delivery = %kept.delivery,
+                    "this delivery is not this node's any more; the attempt was made but is not in its log"),
+                Err(HeldError::Store(StoreError::Closed)) => {}
+                Err(HeldError::Store(why)) => {
+                    tracing::warn!(carrier = %lane.carrier, delivery = %kept.delivery, %why,
+                        "an attempt could not be recorded; trying again in a moment");
+                    let again = router.clone();
+                    router.life.tracker().spawn(async move {
+                        tokio::select! {
+                            () = again.life.hard().cancelled() => {}
+                            () = again.clock.sleep(DATABASE_PAUSE) => again.record(kept, lane),
+                        }
+                    });
+                }
             }),
         );
     }

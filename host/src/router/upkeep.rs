@@ -60,7 +60,7 @@ impl Router {
             tokio::select! {
                 () = self.life.soft().cancelled() => return Ok(()),
                 wake = wakes.recv() => {
-                    if matches!(wake, Ok(Wake::Work)) {
+                    if matches!(wake, Ok(Wake::Work | Wake::Keys)) {
                         continue;
                     }
                 }

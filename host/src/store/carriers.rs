@@ -40,7 +40,7 @@ impl Store {
                 if made == 0 {
                     return Err(StoreError::Exists { what: "carrier" });
                 }
-                w.wakes.push(Wake::Config(None));
+                w.wakes.push(Wake::Config(Some(carrier.id)));
                 Ok(())
             })
         })
@@ -84,7 +84,7 @@ impl Store {
                 if made == 0 {
                     return Err(StoreError::Exists { what: "key" });
                 }
-                w.wakes.push(Wake::Config(None));
+                w.wakes.push(Wake::Keys);
                 Ok(())
             })
         })
@@ -126,7 +126,7 @@ impl Store {
                     .execute(c)
                     .await?
                     .rows_affected());
-                w.wakes.push(Wake::Config(None));
+                w.wakes.push(Wake::Keys);
                 Ok(gone > 0)
             })
         })

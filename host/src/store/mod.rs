@@ -75,8 +75,10 @@ pub struct WriterLimits {
 pub enum Wake {
     /// There may be unheld events, routings or deliveries to claim.
     Work,
-    /// What this carrier has set up has changed (`None`: keys, shared plugins or the list of carriers).
+    /// What this carrier has set up has changed, or it is new (`None`: shared plugins, so any carrier).
     Config(Option<CarrierId>),
+    /// API keys were made or deleted.
+    Keys,
 }
 
 /// How much a take-over released.

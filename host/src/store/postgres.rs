@@ -59,6 +59,7 @@ pub(super) async fn tell_others(conn: &mut Conn, shared: &Shared, wakes: &[Wake]
     for wake in wakes {
         let word = match wake {
             Wake::Work => "work".to_owned(),
+            Wake::Keys => "keys".to_owned(),
             Wake::Config(None) => "config".to_owned(),
             Wake::Config(Some(carrier)) => format!("config {carrier}"),
         };
@@ -75,6 +76,7 @@ fn heard(payload: &str, own: &NodeId) -> Option<Wake> {
     }
     match word.split_once(' ') {
         None if word == "work" => Some(Wake::Work),
+        None if word == "keys" => Some(Wake::Keys),
         Some(("config", carrier)) => Some(Wake::Config(carrier.parse().ok())),
         // A newer node's word: looking at what is set up is never wrong.
         _ => Some(Wake::Config(None)),
@@ -102,6 +104,7 @@ pub(super) async fn listen(
                 // The connection was lost and is made again at the next call; anything may have been said meanwhile.
                 Ok(None) => {
                     let _ = wakes.send(Wake::Config(None));
+                    let _ = wakes.send(Wake::Keys);
                     let _ = wakes.send(Wake::Work);
                 }
                 Err(sqlx::Error::PoolClosed) => break,

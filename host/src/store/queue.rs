@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -68,7 +68,7 @@ pub(super) struct Planned {
 
 /// An attempt, and who waits for it.
 pub(super) struct Attempted {
-    pub(super) attempt: NewAttempt,
+    pub(super) attempt: Arc<NewAttempt>,
     pub(super) done: Caller<Result<(), HeldError>>,
 }
 

@@ -3,7 +3,7 @@
 //! It must not know how a retry is decided, nor how a turn is run.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use super::db::{Conn, Rows, on_db, read_rows, sql, text, write_rows};
 use super::error::{HeldError, StoreError};
@@ -53,7 +53,9 @@ pub(super) static SELECT_HELD: LazyLock<Rows> = LazyLock::new(|| {
 impl Store {
     /// Writes an attempt and its delivery's new state.
     /// `done` gets [`HeldError::Lost`] when this node no longer holds the delivery (then nothing was written).
-    pub fn record(&self, attempt: NewAttempt, done: Done<Result<(), HeldError>>) {
+    /// It is shared, so that the caller still has it when the database does not take it.
+    pub fn record(&self, attempt: impl Into<Arc<NewAttempt>>, done: Done<Result<(), HeldError>>) {
+        let attempt = attempt.into();
         self.send(Command::Record(Attempted { attempt, done: Caller::new(done) }));
     }
 }

@@ -63,14 +63,8 @@ const STACK: &str =
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let component = build(args)?;
     println!("{}: {} bytes", component.path.display(), component.size);
-    let (wasi, own): (Vec<&str>, Vec<&str>) =
-        component.imports.iter().map(String::as_str).partition(|name| name.starts_with("wasi:"));
-    for import in own {
-        println!("  imports {import}");
-    }
-    if !wasi.is_empty() {
-        let names: Vec<&str> = wasi.iter().map(|name| name.split('@').next().unwrap_or(name)).collect();
-        println!("  imports of WASI: {}", names.join(", "));
+    for line in super::source::imports(&component.imports) {
+        println!("  {line}");
     }
     if component.size > LARGE {
         eprintln!(

@@ -42,6 +42,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     );
     println!("  hookyard plugin build {folder}                   makes the component");
     println!("  hookyard plugin test {folder}                    runs the component over the examples");
+    println!("  hookyard plugin push {name} {folder} --activate   uploads it to a host and makes it run");
     Ok(())
 }
 

@@ -28,6 +28,7 @@ enum Harm {
     Panic(String),
     Exit,
     Sleep(u64),
+    Spin(u64),
     Deliver(String),
     Many(usize),
     ForwardText(String),
@@ -82,6 +83,12 @@ fn handle(event: &Event) -> Result<Verdict> {
             let start = Instant::now();
             std::thread::sleep(Duration::from_secs(seconds));
             Ok(Verdict::drop(format!("slept {} s", start.elapsed().as_secs())))
+        }
+        Harm::Spin(turns) => {
+            (0..turns).for_each(|turn| {
+                black_box(turn);
+            });
+            Ok(Verdict::forward())
         }
         Harm::Deliver(destination) => Ok(Delivery::http(destination).original().into()),
         Harm::Many(count) => Ok(Verdict::deliver(vec![Delivery::http("claims").original(); count])),

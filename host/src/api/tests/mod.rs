@@ -1,0 +1,252 @@
+//! The API over a real store in a temporary folder; only the doors to the router and the plugin runtime are stand-ins.
+
+mod access;
+mod log;
+mod posting;
+mod setup;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::state::{PluginAdminError, TestError, TestOutcome, Unfit, Unopened, Uploaded};
+use super::{ApiLimits, ApiParts, ApiState, Checks, KeyRing, PluginAdmin, Tester, mint};
+use crate::carrier::destination::DestinationSecrets;
+use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, SubscriptionSpec};
+use crate::clock::{Clock, Millis};
+use crate::deliver::{AddressPolicy, Target, sign};
+use crate::event::{Event, PluginName};
+use crate::ingest::{IngestLimits, Intake};
+use crate::matching::{FilterError, Order, OrderError};
+use crate::secrets::MasterKey;
+use crate::store::error::AcceptError;
+use crate::store::page::PluginRecord;
+use crate::store::work::{Acceptance, NewEvent};
+use crate::store::{Store, StoreConfig, WriterLimits};
+
+const START: Millis = Millis(1_761_300_000_000);
+
+/// Events go straight to the store, held by its node; plugins are stored without being looked at.
+struct Doors {
+    store: Store,
+    clock: Clock,
+    master: MasterKey,
+}
+
+impl Intake for Doors {
+    fn accept(&self, events: Vec<Event>) -> BoxFuture<'_, Result<Vec<Acceptance>, AcceptError>> {
+        Box::pin(async move {
+            let new = |event: Event| NewEvent { digest: event.digest(), event: Arc::new(event), hold: true };
+            let (done, answer) = tokio::sync::oneshot::channel();
+            let done = Box::new(move |result| drop(done.send(result)));
+            self.store.accept(events.into_iter().map(new).collect(), done)?;
+            answer.await.unwrap()
+        })
+    }
+}
+
+impl PluginAdmin for Doors {
+    fn upload(
+        &self,
+        owner: Owner,
+        name: PluginName,
+        component: Bytes,
+        limits: LimitsSpec,
+    ) -> BoxFuture<'_, Result<Uploaded, PluginAdminError>> {
+        Box::pin(async move {
+            if component.starts_with(b"bad") {
+                let detail = "it is not a component".to_owned();
+                return Err(PluginAdminError::Refused { detail, limit: None });
+            }
+            let version = self.store.add_version(&owner, &name, component, limits, self.clock.now()).await?;
+            Ok(Uploaded { version, report: serde_json::json!({"imports": []}) })
+        })
+    }
+
+    fn activate(
+        &self,
+        owner: Owner,
+        name: PluginName,
+        version: i64,
+    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+        Box::pin(async move {
+            let active = self.store.activate(&owner, &name, version, self.clock.now()).await?;
+            active.ok_or(PluginAdminError::Missing { what: "plugin version" })
+        })
+    }
+
+    fn rollback(
+        &self,
+        owner: Owner,
+        name: PluginName,
+    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+        Box::pin(async move {
+            let all = self.store.plugins(&owner).await?;
+            let found = all.into_iter().find(|one| one.name == name);
+            let previous = found.ok_or(PluginAdminError::Missing { what: "plugin" })?.previous;
+            self.activate(owner, name, previous.ok_or(PluginAdminError::NoPrevious)?).await
+        })
+    }
+}
+
+impl Checks for Doors {
+    fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
+        let (carrier, name) = ("any".parse().unwrap(), "any".parse().unwrap());
+        let checked = Target::compile(carrier, name, spec, secrets, &AddressPolicy::default());
+        checked.map(drop).map_err(|why| Unfit::new("url", why))
+    }
+
+    fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
+        Order::compile(spec).map(drop).map_err(|why| match why {
+            OrderError::Filter(FilterError::Syntax { at, .. }) => {
+                Unfit { position: Some(at), ..Unfit::new("filter", why) }
+            }
+            why => Unfit::new("event_types", why),
+        })
+    }
+
+    fn signing_secret(&self, asymmetric: bool) -> String {
+        let random = crate::clock::random_bytes();
+        if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }
+    }
+
+    fn public_key(&self, secret: &str) -> Option<String> {
+        sign::public_key(secret).ok()
+    }
+
+    fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
+        self.master.seal(context, plain)
+    }
+
+    fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
+        self.master.open(context, sealed).map_err(|_| Unopened)
+    }
+}
+
+impl Tester for Doors {
+    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
+        Box::pin(async move {
+            let error = Some(format!("{} answered 500", destination.name));
+            Ok(TestOutcome {
+                outcome: "status".to_owned(),
+                status: Some(500),
+                duration_us: 5,
+                error,
+                response_body: None,
+            })
+        })
+    }
+}
+
+struct Bench {
+    app: axum::Router,
+    store: Store,
+    clock: Clock,
+    admin: String,
+    publisher: String,
+    _folder: tempfile::TempDir,
+}
+
+struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+    json: Value,
+}
+
+impl Answer {
+    /// Status and code of a refusal.
+    fn code(&self) -> (u16, &str) {
+        (self.status, self.json["code"].as_str().unwrap_or("none"))
+    }
+
+    #[track_caller]
+    fn is(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text);
+        self.json
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(ApiLimits::default()).await
+    }
+
+    async fn with(limits: ApiLimits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StoreConfig::Sqlite { folder: folder.path().to_owned() };
+        let writer = WriterLimits { queued_events: 1_000, backlog_events: 1_000 };
+        let node = crate::event::time_ordered(START, [1; 10]).into();
+        let store = Store::open(&config, true, writer, node, START, Duration::from_secs(60)).await.unwrap();
+        let clock = Clock::manual(START);
+        let (admin, admin_text) = mint(Role::Admin, None, "ops".to_owned(), [1; 40], START);
+        let (publisher, publisher_text) = mint(Role::Publisher, None, "platform".to_owned(), [2; 40], START);
+        store.create_key(admin).await.unwrap();
+        store.create_key(publisher).await.unwrap();
+        let master = MasterKey::from_bytes([9; 32]);
+        let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone(), master });
+        let state = ApiState::new(ApiParts {
+            keys: KeyRing::load(&store).await.unwrap(),
+            store: store.clone(),
+            intake: doors.clone(),
+            plugins: doors.clone(),
+            checks: doors.clone(),
+            tester: doors,
+            clock: clock.clone(),
+            limits,
+            ingest: IngestLimits::default(),
+        });
+        let (app, admin, publisher) = (super::router(state), admin_text, publisher_text);
+        Self { app, store, clock, admin, publisher, _folder: folder }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 64 << 20).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status: parts.status.as_u16(), headers: parts.headers, text, json }
+    }
+
+    async fn call(&self, key: &str, method: &str, path: &str, body: &str) -> Answer {
+        self.send(request(key, method, path, &[], body)).await
+    }
+
+    async fn get(&self, key: &str, path: &str) -> Answer {
+        self.call(key, "GET", path, "").await
+    }
+
+    async fn post(&self, key: &str, path: &str, body: &str) -> Answer {
+        self.call(key, "POST", path, body).await
+    }
+
+    /// A carrier and a key of its own.
+    async fn carrier(&self, id: &str) -> String {
+        let body = format!(r#"{{"id":"{id}","name":"The {id}"}}"#);
+        self.post(&self.admin, "/v1/carriers", &body).await.is(201);
+        let path = format!("/v1/carriers/{id}/keys");
+        let made = self.post(&self.admin, &path, r#"{"name":"first"}"#).await.is(201);
+        made["key"].as_str().unwrap().to_owned()
+    }
+}
+
+fn request(key: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Request<Body> {
+    let mut request = Request::builder().method(method).uri(path);
+    if !key.is_empty() {
+        request = request.header("x-api-key", key);
+    }
+    if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+        request = request.header("content-type", "application/json");
+    }
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
