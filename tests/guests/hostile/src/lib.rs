@@ -1,5 +1,10 @@
 //! Does the harm that the event asks for: `{"do": "loop"}` and so on. What it must survive of these is the host.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a plugin may look at its clock and wait; the test is what it gets"
+)]
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::hint::black_box;
@@ -137,6 +142,7 @@ fn recurse(n: u64) -> u64 {
 }
 
 /// Without end, with a frame in the guest's own memory.
+#[expect(unconditional_recursion, reason = "that is the harm")]
 fn recurse_in_memory(n: u8) -> u64 {
     // Byte by byte: one fill of all would trap without an address.
     let frame: [u8; 256] = std::array::from_fn(|_| black_box(n));
