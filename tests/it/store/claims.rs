@@ -219,6 +219,7 @@ async fn a_lost_connection_is_made_again() {
     assert!(store.event(&e.carrier, &e.id).await.unwrap().unwrap().routed);
     // What other nodes said meanwhile was not heard: everything must be looked at.
     assert_eq!(wakes.recv().await.unwrap(), Wake::Config(None));
+    assert_eq!(wakes.recv().await.unwrap(), Wake::Keys);
     assert_eq!(wakes.recv().await.unwrap(), Wake::Work);
     store.close().await.unwrap();
     bed.end().await;
