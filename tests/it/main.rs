@@ -12,6 +12,7 @@ mod store;
 mod author;
 
 // A whole host, seen from outside.
+mod changes;
 mod faults;
 mod ingest;
 mod isolation;
@@ -20,6 +21,7 @@ mod lanes;
 mod neighbours;
 mod nodes;
 mod operation;
+mod outage;
 mod restart;
 mod retries;
 mod swap;

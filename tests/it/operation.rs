@@ -76,6 +76,39 @@ async fn lines_until(mut child: tokio::process::Child, word: &str) -> String {
 }
 
 #[tokio::test]
+async fn another_master_key_opens_no_secrets_and_says_so() {
+    let data = Data::sqlite().await;
+    let host = TestHost::start(&data).await;
+    let sink = Sink::start().await;
+    let acme = host.admin.carrier("acme").await;
+    acme.destination("claims", &sink, json!({ "signing": "generate" })).await;
+    acme.subscription("main", json!({ "destinations": ["claims"] })).await;
+    host.leave().await;
+    let file = data.folder().join("master.key");
+    let right = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+
+    // The start makes a new key, and nothing can be sent with what the old one has sealed.
+    let host = TestHost::start(&data).await;
+    let acme = acme.at(&host.admin);
+    acme.post("evt", &json!({})).await;
+    let dead = acme.delivery_in("evt", "dead").await;
+    let why = dead["attempts"][0]["error"].as_str().unwrap();
+    assert!(why.contains("was sealed with master key"), "{why}");
+    assert_eq!(sink.count(), 0);
+    acme.api.get(&acme.path("destinations/claims")).await.problem(500, "internal");
+    host.leave().await;
+
+    // With the right key everything is as it was, and a person can send what could not be sent.
+    std::fs::write(&file, right).unwrap();
+    let host = TestHost::start(&data).await;
+    let acme = acme.at(&host.admin);
+    assert_eq!(acme.api.post(&acme.path("deliveries/retry"), &json!({})).await.ok()["retried"], 1);
+    acme.delivery_in("evt", "delivered").await;
+    host.end().await;
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_folder_is_refused() {
     let data = Data::sqlite().await;
     let host = ChildHost::start(&data, &[]).await;

@@ -86,6 +86,14 @@ impl Data {
         text.trim().to_owned()
     }
 
+    /// Ends every connection to the database, as a server's restart does.
+    ///
+    /// # Panics
+    /// On SQLite, which has none.
+    pub async fn cut_connections(&self) {
+        self.database.as_ref().expect("a database with connections").cut_connections().await;
+    }
+
     /// Removes it all.
     pub async fn end(self) {
         if let Some(database) = self.database {

@@ -5,6 +5,8 @@ use crate::clock::Stopwatch;
 use crate::store::Wake;
 use crate::store::error::StoreError;
 
+/// The least time between two readings of what carriers set up, where nobody waits for it.
+const CHANGES_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// Events deleted by one statement.
 const RETENTION_BATCH: u32 = 500;
 /// How often old events are looked for.
@@ -68,6 +70,8 @@ impl Router {
             if let Err(why) = self.directory.catch_up().await {
                 tracing::warn!(%why, "a change could not be read; it is read again with the next one");
             }
+            // A receiver that comes and goes brings many changes: they are read together.
+            tokio::time::sleep(CHANGES_PAUSE).await;
         }
     }
 

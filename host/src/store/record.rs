@@ -135,7 +135,10 @@ async fn take_effect(
         };
         q.execute(c).await?;
     });
-    wakes.push(Wake::Config(Some(a.carrier.clone())));
+    // A first failure is known to the node that met it, and the others need not know.
+    if !matches!(effect, DestinationEffect::FailingSince(_)) {
+        wakes.push(Wake::Config(Some(a.carrier.clone())));
+    }
     Ok(())
 }
 

@@ -30,6 +30,8 @@ enum Harm {
     Sleep(u64),
     Spin(u64),
     Deliver(String),
+    DeliverLater(u64),
+    Mail(String),
     Many(usize),
     ForwardText(String),
     ForwardFetch,
@@ -91,6 +93,13 @@ fn handle(event: &Event) -> Result<Verdict> {
             Ok(Verdict::forward())
         }
         Harm::Deliver(destination) => Ok(Delivery::http(destination).original().into()),
+        Harm::DeliverLater(wait_ms) => {
+            let moment = event.received_ms + wait_ms;
+            Ok(Verdict::deliver(vec![Delivery::http("claims").original().not_before_ms(moment)]))
+        }
+        Harm::Mail(destination) => {
+            Ok(Delivery::email(destination).to("a@b.test").subject("hello").text("a mail").into())
+        }
         Harm::Many(count) => Ok(Verdict::deliver(vec![Delivery::http("claims").original(); count])),
         Harm::ForwardText(text) => Ok(Verdict::Forward(text.into_bytes().into())),
         Harm::ForwardFetch => {
