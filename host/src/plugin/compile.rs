@@ -89,6 +89,9 @@ pub(super) async fn compile(
         .arg(compiler.component_bytes_max.to_string())
         // Nothing of the host's environment is the compiler's business.
         .env_clear()
+        // The allocator takes its address space by the gibibyte, and crashes where the limit refuses that. Taken as it
+        // is needed, the limit means what it says, and running into it is told in words.
+        .env("MIMALLOC_ARENA_RESERVE", "0")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

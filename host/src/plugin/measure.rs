@@ -1,4 +1,6 @@
 //! The layers of a call one by one, for the bench alone.
+//!
+//! Nothing of the host may use it, and it must not know what is compared with what.
 
 use std::sync::Arc;
 

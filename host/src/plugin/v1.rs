@@ -1,7 +1,8 @@
 //! The bindings of `hookyard:plugin@1`, and the host's side of its imports.
 //!
 //! The version is in the name: a second one stands beside it with its own bindings and its own linker. Outside of
-//! this file nothing of the generated types is seen but [`Verdict`] and [`Failure`].
+//! this file nothing of the generated types is seen but [`Verdict`] and [`Failure`]. It must not know limits, nor what a
+//! verdict may ask for.
 
 use bytes::Bytes;
 use wasmtime::component::{Component, HasSelf, Linker};

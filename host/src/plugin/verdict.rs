@@ -1,6 +1,6 @@
 //! From a guest's verdict to an outcome: every name, header, path and size is checked here, once.
 //!
-//! Pure. Each refusal says what the plugin's author has to change.
+//! Pure. Each refusal says what the plugin's author has to change. It must not know how the guest was run.
 
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Tests of the checks that need the bytes alone.
+
 use super::*;
 
 #[test]

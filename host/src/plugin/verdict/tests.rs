@@ -1,3 +1,5 @@
+//! Tests of the way from a verdict to an outcome.
+
 use super::*;
 
 fn judge(list: Vec<v1::Delivery>) -> Result<Vec<Delivery>, Fault> {
