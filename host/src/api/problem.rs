@@ -251,7 +251,8 @@ impl From<StoreError> for Problem {
             | StoreError::Turn { .. }
             | StoreError::Locked { .. }
             | StoreError::Schema { .. }
-            | StoreError::Folder { .. } => {
+            | StoreError::Folder { .. }
+            | StoreError::Thread { .. } => {
                 tracing::error!(%error, "the store failed a request");
                 Self::new(Code::Unavailable, "the database does not answer: send the request again")
                     .retry_after(Duration::from_secs(1))

@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::Router;
 use super::rooms::For;
-use crate::carrier::DestinationState;
 use crate::clock::{Millis, Stopwatch};
 use crate::event::CarrierId;
 use crate::store::Wake;
@@ -167,7 +166,7 @@ impl Router {
     }
 
     async fn claim_lane(&self, lane: &Lane, now: Millis) -> Result<(), StoreError> {
-        if self.directory.place(lane).is_some_and(|p| p.state == DestinationState::Disabled) {
+        if self.directory.place(lane).is_some_and(|p| !p.is_enabled()) {
             return Ok(());
         }
         loop {

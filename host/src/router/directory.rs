@@ -4,7 +4,7 @@
 //! event that is under way goes on with the snapshot that it began with. It must not know how events travel.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -70,8 +70,10 @@ pub struct Place {
     pub target: Result<Target, String>,
     /// How it is reached.
     pub kind: DestinationKind,
-    /// Whether it is enabled.
-    pub state: DestinationState,
+    /// Whether it was enabled when this was read.
+    state: DestinationState,
+    /// Whether an attempt has disabled it since.
+    stopped: AtomicBool,
     /// Since when every attempt has failed; 0 when the last one succeeded.
     failing_since: AtomicI64,
 }
@@ -80,6 +82,16 @@ impl Place {
     /// Since when every attempt has failed.
     pub fn failing_since(&self) -> Option<Millis> {
         Some(Millis(self.failing_since.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
+    }
+
+    /// Whether it is sent to.
+    pub fn is_enabled(&self) -> bool {
+        self.state == DestinationState::Enabled && !self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Sends no more, from this moment on: what the store is told comes back as a new `Place` only a little later.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Notes a failure at `at`; true when it is the first after a success.
@@ -289,6 +301,7 @@ impl Directory {
             target,
             kind: destination.spec.kind,
             state: destination.state,
+            stopped: AtomicBool::new(false),
             failing_since: AtomicI64::new(destination.failing_since.map_or(0, |at| at.0)),
         }
     }

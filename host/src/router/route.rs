@@ -9,7 +9,7 @@ use super::Router;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Plugins, Standing};
 use super::rooms::Room;
-use crate::carrier::{DestinationKind, DestinationState};
+use crate::carrier::DestinationKind;
 use crate::deliver::Room as LaneRoom;
 use crate::event::{CarrierId, Event, SubscriptionId, delivery_id};
 use crate::matching::{self, Match};
@@ -158,7 +158,7 @@ impl Router {
                     let why = format!("destination kind not available: {}", place.kind.as_str());
                     (DeliveryState::Dead, Some(why))
                 }
-                Some(place) if place.state == DestinationState::Disabled => (DeliveryState::Held, None),
+                Some(place) if !place.is_enabled() => (DeliveryState::Held, None),
                 Some(_) => (DeliveryState::Pending, None),
             };
             routing.deliveries.push(NewDelivery {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Router;
 use super::directory::Place;
 use super::route::DATABASE_PAUSE;
-use crate::carrier::{Destination, DestinationState};
+use crate::carrier::Destination;
 use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Permit, Report};
 use crate::event::{Event, SubscriptionId, time_ordered};
@@ -24,7 +24,7 @@ impl Router {
         let lane =
             Lane { carrier: delivery.event.carrier.clone(), destination: delivery.destination.clone() };
         let place = self.directory.place(&lane);
-        if place.as_ref().is_some_and(|p| p.state == DestinationState::Disabled) {
+        if place.as_ref().is_some_and(|p| !p.is_enabled()) {
             // It was disabled while this waited in memory.
             drop(permit);
             if let Err(why) = self.store.hold_delivery(&lane.carrier, &delivery.id).await {
@@ -167,7 +167,10 @@ fn effect(place: &Place, outcome: &Outcome, now: Millis) -> Option<DestinationEf
     let first = match &effect {
         DestinationEffect::FailingSince(at) => place.failed(*at),
         DestinationEffect::Recovered => place.succeeded(),
-        DestinationEffect::Disable(_) => true,
+        DestinationEffect::Disable(_) => {
+            place.stop();
+            true
+        }
     };
     first.then_some(effect)
 }

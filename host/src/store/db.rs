@@ -56,8 +56,9 @@ macro_rules! sql {
 }
 pub(super) use sql;
 
-/// The numbers of rows that a many-row statement is made for, largest first. Few, so that all stay prepared.
-pub(super) const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// The numbers of rows that a many-row statement is made for, largest first: few enough that all stay prepared, and
+/// close enough that two or three statements make any number up to the largest.
+pub(super) const SIZES: [usize; 13] = [128, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1];
 
 /// A statement over a list of rows, in one text for each size and database.
 ///

@@ -66,6 +66,12 @@ pub enum StoreError {
         /// What the database said.
         why: String,
     },
+    /// The writer's thread cannot be started.
+    #[error("the store's writer cannot be started: {why}")]
+    Thread {
+        /// What the system said.
+        why: String,
+    },
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

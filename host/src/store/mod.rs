@@ -228,7 +228,13 @@ impl Store {
             listener,
             lock,
         };
-        tokio::spawn(writer.run());
+        // A thread of its own: a task would wait at each of a turn's statements until the runtime's threads have done
+        // what they are at, and every event waits for the turn.
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || runtime.block_on(writer.run()))
+            .map_err(|e| StoreError::Thread { why: e.to_string() })?;
         Ok(Self { shared, readers, queue })
     }
 
