@@ -64,9 +64,9 @@ pub enum StoreConfig {
 /// How much the writer takes at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriterLimits {
-    /// Events that may wait for their turn; beyond it `accept` answers [`AcceptError::Busy`].
+    /// Events that may wait for their turn; beyond it `accept` answers [`error::AcceptError::Busy`].
     pub queued_events: usize,
-    /// Events that a carrier may have waiting unheld (the backlog) before `accept` answers [`AcceptError::Backlog`].
+    /// Events that a carrier may have waiting unheld (the backlog) before `accept` answers [`error::AcceptError::Backlog`].
     pub backlog_events: i64,
 }
 
