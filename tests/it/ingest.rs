@@ -148,7 +148,7 @@ async fn a_full_backlog_is_refused_for_its_carrier_alone(data: &Data) {
     };
     assert!(taken >= 3, "{taken}");
     assert_eq!(refused.headers["retry-after"], "5");
-    let problem = refused.problem(429, "backlog_full");
+    let problem = refused.problem(503, "backlog_full");
     assert!(problem["detail"].as_str().unwrap().contains("backlog_events"), "{problem:#}");
 
     // Another carrier does not notice.

@@ -87,7 +87,7 @@ codes! {
     /// The `Idempotency-Key` was used for another request.
     IdempotencyMismatch = UNPROCESSABLE_ENTITY "idempotency_mismatch" "The `Idempotency-Key` was used for another request";
     /// The carrier has too much waiting.
-    BacklogFull = TOO_MANY_REQUESTS "backlog_full" "The carrier has too many events waiting";
+    BacklogFull = SERVICE_UNAVAILABLE "backlog_full" "The carrier has too many events waiting";
     /// The host's own fault.
     Internal = INTERNAL_SERVER_ERROR "internal" "The host made a mistake";
     /// The host has too much to do.

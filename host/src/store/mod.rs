@@ -231,9 +231,19 @@ impl Store {
         // A thread of its own: a task would wait at each of a turn's statements until the runtime's threads have done
         // what they are at, and every event waits for the turn.
         let runtime = tokio::runtime::Handle::current();
+        // The thread must not outlive the runtime: this task ends with the one or the other.
+        let (mut alive, gone) = oneshot::channel::<()>();
+        tokio::spawn(async move { alive.closed().await });
+        let work = async move {
+            tokio::select! {
+                biased;
+                _ = gone => {}
+                () = writer.run() => {}
+            }
+        };
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || runtime.block_on(writer.run()))
+            .spawn(move || runtime.block_on(work))
             .map_err(|e| StoreError::Thread { why: e.to_string() })?;
         Ok(Self { shared, readers, queue })
     }

@@ -158,6 +158,7 @@ impl Writer {
             let mut wakes = Vec::new();
             match self.attempt(&turn, &resolved, &mut wakes).await {
                 Ok(()) => {
+                    self.shared.wake(wakes);
                     accept::answer(&self.shared, std::mem::take(&mut turn.groups), resolved);
                     for p in turn.plans {
                         p.done.tell(Ok(()));
@@ -165,7 +166,6 @@ impl Writer {
                     for a in turn.attempts {
                         a.done.tell(Ok(()));
                     }
-                    self.shared.wake(wakes);
                     return None;
                 }
                 Err(Undone::Failed(e)) => return Some((turn, e)),
@@ -257,12 +257,12 @@ impl Writer {
         if result.as_ref().is_err_and(breaks_connection) {
             self.drop_conn();
         }
-        let ok = result.is_ok();
-        // Whoever asked may be gone; the write stands all the same.
-        let _ = job.answer.send(result);
-        if ok {
+        // The wake-ups come first: who is answered must find them, to see its own writes.
+        if result.is_ok() {
             self.shared.wake(wakes);
         }
+        // Whoever asked may be gone; the write stands all the same.
+        let _ = job.answer.send(result);
     }
 
     async fn steps(&mut self, steps: Steps, wakes: &mut Vec<Wake>) -> Result<Given, StoreError> {

@@ -78,9 +78,13 @@ impl Bed {
         T: Send + 'static,
     {
         let config = self.config();
+        let folder = match &config {
+            StoreConfig::Sqlite { folder } => Some(folder.clone()),
+            StoreConfig::Postgres { .. } => None,
+        };
         tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async {
+            let value = runtime.block_on(async {
                 let limits = WriterLimits { queued_events: 10_000, backlog_events: 10_000 };
                 let store = open(config, limits).await;
                 // A clone outlives the step, so that the writer is not told to end.
@@ -88,7 +92,13 @@ impl Bed {
                 let value = step(store).await;
                 std::mem::forget(alive);
                 value
-            })
+            });
+            drop(runtime);
+            if let Some(folder) = folder {
+                // The writer's thread sees a moment later that its runtime is gone: the lock is free then.
+                std::fs::File::open(folder.join("hookyard.lock")).unwrap().lock().unwrap();
+            }
+            value
         })
         .await
         .unwrap()

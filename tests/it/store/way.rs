@@ -139,10 +139,19 @@ pub(super) async fn a_full_backlog_is_refused_until_it_is_claimed(bed: &Bed) {
 pub(super) async fn a_full_queue_is_busy(bed: &Bed) {
     let store = bed.open_with(WriterLimits { queued_events: 2, backlog_events: 10 }).await;
     furnish(&store).await;
-    // On this thread the writer cannot run between the two calls.
+    // The writer is kept in its answer to another event while the queue fills.
+    let (busy, is_busy) = tokio::sync::oneshot::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let keep = move |_| {
+        busy.send(()).unwrap();
+        released.recv().unwrap();
+    };
+    store.accept(vec![new(&event("e0"), true)], Box::new(keep)).unwrap();
+    is_busy.await.unwrap();
     let first = begin_accept(&store, vec![new(&event("e1"), true), new(&event("e2"), true)]);
     let refused = store.accept(vec![new(&event("e3"), true)], Box::new(|_| panic!("it was refused")));
     assert!(matches!(refused, Err(AcceptError::Busy { .. })), "{refused:?}");
+    release.send(()).unwrap();
     first.await.unwrap().unwrap();
     accept(&store, vec![new(&event("e3"), true)]).await.unwrap();
 }
