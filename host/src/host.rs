@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
+use crate::carrier::destination::secrets_context;
 use crate::carrier::{Limits, Role};
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
@@ -107,6 +108,11 @@ impl Host {
         make_folder(data)?;
         let master = master_key(&data.join("master.key"))?;
         let store = open_store(config, config.store.migrate, clock.now()).await?;
+        if let Err(error) = master_key_fits(&store, &master, &data.join("master.key")).await {
+            // Nothing has been started yet; only the folder's lock and the node's row are to be given back.
+            store.close().await?;
+            return Err(error);
+        }
         let first_key = first_key(&store, data, clock.now()).await?;
 
         let ceiling = Limits {
@@ -313,6 +319,24 @@ fn master_key(path: &Path) -> Result<MasterKey, StartError> {
         }
         Err(why) => Err(StartError::File { path: path.to_owned(), why }),
     }
+}
+
+/// Refuses a key that did not seal what the store holds: with it every delivery would fail.
+async fn master_key_fits(store: &Store, master: &MasterKey, path: &Path) -> Result<(), StartError> {
+    for carrier in store.carriers().await? {
+        // One is enough: all are sealed with the same key.
+        let Some(one) = store.destinations(&carrier.id).await?.into_iter().next() else { continue };
+        return match master.open(&secrets_context(&one.carrier, &one.name), &one.sealed) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(StartError::MasterKey {
+                path: path.to_owned(),
+                why: format!(
+                    "it does not open the secrets in the store ({why}); put back the key that sealed them"
+                ),
+            }),
+        };
+    }
+    Ok(())
 }
 
 /// The first start on an empty store makes an admin key and writes it beside the data.
