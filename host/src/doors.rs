@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::api::state::{
-    Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
+    Activated, Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
@@ -17,10 +17,9 @@ use crate::ingest::Intake;
 use crate::matching::Order;
 use crate::retry::Policy;
 use crate::router::Router;
-use crate::router::registry::RegistryError;
+use crate::router::registry::{self, RegistryError};
 use crate::secrets::MasterKey;
 use crate::store::error::AcceptError;
-use crate::store::page::PluginRecord;
 use crate::store::work::Acceptance;
 
 /// All doors, since they lead to the same few rooms.
@@ -73,16 +72,23 @@ impl PluginAdmin for Doors {
         owner: Owner,
         name: PluginName,
         version: i64,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
-        Box::pin(async move { Ok(self.router.activate(&owner, &name, version).await?) })
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
+        Box::pin(async move { Ok(self.router.activate(&owner, &name, version).await?.into()) })
     }
 
     fn rollback(
         &self,
         owner: Owner,
         name: PluginName,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
-        Box::pin(async move { Ok(self.router.roll_back(&owner, &name).await?) })
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
+        Box::pin(async move { Ok(self.router.roll_back(&owner, &name).await?.into()) })
+    }
+}
+
+impl From<registry::Activated> for Activated {
+    fn from(one: registry::Activated) -> Self {
+        let warnings = one.elsewhere.iter().map(ToString::to_string).collect();
+        Self { plugin: one.record, warnings }
     }
 }
 

@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -31,7 +32,7 @@ use crate::plugin::{BreakerConfig, Runtime, RuntimeConfig};
 use crate::router::{self, Router};
 use crate::secrets::MasterKey;
 use crate::store::error::StoreError;
-use crate::store::{Store, Wake, WriterLimits};
+use crate::store::{Store, WriterLimits};
 use crate::telemetry::Metrics;
 
 /// Why a host did not start.
@@ -145,6 +146,7 @@ impl Host {
         };
         let sender = Sender::new(&addresses).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
+        let keys = KeyRing::default();
         let router = Router::start(router::Parts {
             store: store.clone(),
             runtime: runtime.clone(),
@@ -152,18 +154,18 @@ impl Host {
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
+            keys: Arc::new(FollowedKeys { ring: keys.clone(), store: store.clone() }),
             clock: clock.clone(),
             life: life.clone(),
             metrics: metrics.clone(),
             held_in_memory: config.store.held_in_memory,
             queued_per_lane: config.deliver.queued_per_lane,
             lease: config.lease(),
+            compile: Duration::from_secs(config.plugins.compile_cpu_s),
             retention: Duration::from_secs(u64::from(config.store.retention_days) * 86_400),
         })
         .await?;
 
-        let keys = KeyRing::load(&store).await?;
-        life.spawn("keys", reload_keys(keys.clone(), store.clone(), life.clone()));
         let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
@@ -188,7 +190,7 @@ impl Host {
         let address =
             listener.local_addr().map_err(|why| StartError::File { path: "listener".into(), why })?;
         let app = api::router(state)
-            .layer(axum::middleware::from_fn_with_state(router.clone(), see_own_writes))
+            .layer(axum::middleware::from_fn_with_state(router.clone(), agree))
             .merge(operation(router.clone(), store.clone(), life.clone(), metrics.clone()));
         let stopping = life.soft().clone();
         life.spawn("api", async move {
@@ -243,37 +245,44 @@ impl Host {
     }
 }
 
-/// Reads the keys again when another node made or deleted one.
-async fn reload_keys(keys: KeyRing, store: Store, life: Lifecycle) -> Result<(), StoreError> {
-    let mut wakes = store.wakes();
-    loop {
-        tokio::select! {
-            () = life.soft().cancelled() => return Ok(()),
-            wake = wakes.recv() => {
-                if matches!(wake, Ok(Wake::Work | Wake::Config(_))) {
-                    continue;
-                }
-            }
-        }
-        if let Err(why) = keys.reload(&store).await {
-            tracing::warn!(%why, "the API keys could not be read again; the old ones stay in force");
-        }
+/// The API's keys, as the agreement follows them.
+#[derive(Debug)]
+struct FollowedKeys {
+    ring: KeyRing,
+    store: Store,
+}
+
+impl router::agreement::Keys for FollowedKeys {
+    fn reload(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.ring.reload(&self.store))
     }
 }
 
-/// A carrier that changed something sees the change in the very next request, an event included.
-async fn see_own_writes(
+/// Names the nodes that live and had not applied a change when it was answered.
+const NODES_BEHIND: &str = "hookyard-nodes-behind";
+
+/// Who changed something sees the change in the very next request, at whichever node, an event included.
+async fn agree(
     State(router): State<Router>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> axum::response::Response {
     let changes = !request.method().is_safe() && request.uri().path() != "/v1/events";
-    let answer = next.run(request).await;
-    if changes
-        && answer.status().is_success()
-        && let Err(why) = router.directory().catch_up().await
-    {
-        tracing::warn!(%why, "a change was written but not yet read back");
+    let mut answer = next.run(request).await;
+    if !changes || !answer.status().is_success() {
+        return answer;
+    }
+    match router.agreement().settle(Duration::ZERO).await {
+        Ok(behind) if behind.is_empty() => {}
+        Ok(behind) => {
+            let names: Vec<&str> = behind.iter().map(NodeId::as_str).collect();
+            if let Ok(value) = names.join(", ").parse() {
+                answer.headers_mut().insert(NODES_BEHIND, value);
+            }
+        }
+        Err(why) => {
+            tracing::warn!(%why, "a change was written, but it is not known whether every node has applied it");
+        }
     }
     answer
 }

@@ -31,7 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::{KeyRing, Principal, mint};
-pub use state::{ApiLimits, ApiParts, ApiState, Checks, PluginAdmin, Tester};
+pub use state::{Activated, ApiLimits, ApiParts, ApiState, Checks, PluginAdmin, Tester};
 
 use crate::ingest::{self, IngestLimits};
 use extract::BodyLimit;

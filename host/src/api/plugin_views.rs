@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problem::{Code, Problem};
-use super::state::{PluginAdminError, Uploaded};
+use super::state::{Activated, PluginAdminError, Uploaded};
 use crate::carrier::{LimitsSpec, PluginVersion, Sha256Hex};
 use crate::clock::Millis;
 use crate::event::PluginName;
@@ -78,6 +80,32 @@ impl From<PluginRecord> for PluginView {
     fn from(one: PluginRecord) -> Self {
         let PluginRecord { name, latest, active, previous, activated, .. } = one;
         Self { name, latest, active, previous, activated_ms: activated }
+    }
+}
+
+/// A plugin after a change of its active version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ActivatedView {
+    /// The plugin.
+    #[serde(flatten)]
+    pub plugin: PluginView,
+    /// A line for each node that does not run the version, with the reason. The change stands all the same, and need not
+    /// be asked for again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// 200 when every node runs the version, 202 when some do not.
+impl IntoResponse for ActivatedView {
+    fn into_response(self) -> Response {
+        let status = if self.warnings.is_empty() { StatusCode::OK } else { StatusCode::ACCEPTED };
+        (status, axum::Json(self)).into_response()
+    }
+}
+
+impl From<Activated> for ActivatedView {
+    fn from(one: Activated) -> Self {
+        Self { plugin: one.plugin.into(), warnings: one.warnings }
     }
 }
 

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::extract::{Body, Part, RawBody, Search};
 use super::list::{List, PageQuery};
 use super::plugin_views::{
-    Activate, PluginPart, PluginView, UploadQuery, UploadedView, VersionPart, VersionView,
+    Activate, ActivatedView, PluginPart, PluginView, UploadQuery, UploadedView, VersionPart, VersionView,
 };
 use super::problem::{Problem, Problems};
 use super::proof::{Admin, OfCarrier};
@@ -163,27 +163,30 @@ async fn version(
 
 /// Activate a version of a plugin
 ///
-/// Answered when every node has loaded it. Events under way finish on the version that they began with.
+/// Answered when every node has loaded it; with 202 and `warnings` when one that lives cannot, or does not in time.
+/// Events under way finish on the version that they began with.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/plugins/{plugin}/activate", tag = "plugins", request_body = Activate,
-    responses((status = 200, description = "The plugin", body = PluginView), Problems))]
+    responses((status = 200, description = "The plugin; every node runs the version", body = ActivatedView),
+        (status = 202, description = "The plugin; some nodes do not run the version yet", body = ActivatedView), Problems))]
 async fn activate(
     of: OfCarrier,
     State(plugins): State<Arc<dyn PluginAdmin>>,
     Part(part): Part<PluginPart>,
     Body(body): Body<Activate>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(axum::Json(PluginView::from(plugins.activate(own(&of), part.plugin, body.version).await?)))
+    Ok(ActivatedView::from(plugins.activate(own(&of), part.plugin, body.version).await?))
 }
 
 /// Go back to the version that was active before
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/plugins/{plugin}/rollback", tag = "plugins",
-    responses((status = 200, description = "The plugin", body = PluginView), Problems))]
+    responses((status = 200, description = "The plugin; every node runs the version", body = ActivatedView),
+        (status = 202, description = "The plugin; some nodes do not run the version yet", body = ActivatedView), Problems))]
 async fn rollback(
     of: OfCarrier,
     State(plugins): State<Arc<dyn PluginAdmin>>,
     Part(part): Part<PluginPart>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(axum::Json(PluginView::from(plugins.rollback(own(&of), part.plugin).await?)))
+    Ok(ActivatedView::from(plugins.rollback(own(&of), part.plugin).await?))
 }
 
 /// List the shared plugins
@@ -255,23 +258,25 @@ async fn version_shared(
 ///
 /// For every carrier whose subscriptions name it.
 #[utoipa::path(post, path = "/v1/plugins/{plugin}/activate", tag = "shared plugins", request_body = Activate,
-    responses((status = 200, description = "The plugin", body = PluginView), Problems))]
+    responses((status = 200, description = "The plugin; every node runs the version", body = ActivatedView),
+        (status = 202, description = "The plugin; some nodes do not run the version yet", body = ActivatedView), Problems))]
 async fn activate_shared(
     _: Admin,
     State(plugins): State<Arc<dyn PluginAdmin>>,
     Part(part): Part<PluginPart>,
     Body(body): Body<Activate>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(axum::Json(PluginView::from(plugins.activate(Owner::Shared, part.plugin, body.version).await?)))
+    Ok(ActivatedView::from(plugins.activate(Owner::Shared, part.plugin, body.version).await?))
 }
 
 /// Go back to the shared version that was active before
 #[utoipa::path(post, path = "/v1/plugins/{plugin}/rollback", tag = "shared plugins",
-    responses((status = 200, description = "The plugin", body = PluginView), Problems))]
+    responses((status = 200, description = "The plugin; every node runs the version", body = ActivatedView),
+        (status = 202, description = "The plugin; some nodes do not run the version yet", body = ActivatedView), Problems))]
 async fn rollback_shared(
     _: Admin,
     State(plugins): State<Arc<dyn PluginAdmin>>,
     Part(part): Part<PluginPart>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(axum::Json(PluginView::from(plugins.rollback(Owner::Shared, part.plugin).await?)))
+    Ok(ActivatedView::from(plugins.rollback(Owner::Shared, part.plugin).await?))
 }

@@ -70,7 +70,8 @@ pub trait PluginAdmin: Send + Sync {
         limits: LimitsSpec,
     ) -> BoxFuture<'_, Result<Uploaded, PluginAdminError>>;
 
-    /// Makes a version the active one; answered when every node has loaded it.
+    /// Makes a version the active one; answered when every node that lives has loaded it, or has said why not, or has
+    /// said nothing for too long.
     ///
     /// # Errors
     /// [`PluginAdminError::Missing`] when there is no such version.
@@ -79,7 +80,7 @@ pub trait PluginAdmin: Send + Sync {
         owner: Owner,
         name: PluginName,
         version: i64,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>>;
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>>;
 
     /// Activates the version that was active before.
     ///
@@ -89,7 +90,7 @@ pub trait PluginAdmin: Send + Sync {
         &self,
         owner: Owner,
         name: PluginName,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>>;
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>>;
 }
 
 /// A component that was taken.
@@ -99,6 +100,15 @@ pub struct Uploaded {
     pub version: PluginVersion,
     /// What the checks found: imports, exports, memory, the smoke run.
     pub report: serde_json::Value,
+}
+
+/// A version that is active now.
+#[derive(Debug, Clone)]
+pub struct Activated {
+    /// Its plugin.
+    pub plugin: PluginRecord,
+    /// A line for each node that does not run it.
+    pub warnings: Vec<String>,
 }
 
 /// Why a plugin was not uploaded or activated.

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{
@@ -23,10 +21,11 @@ use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
 use crate::secrets::MasterKey;
+use crate::store::Store;
+use crate::store::agreement::{Changes, Trouble};
 use crate::store::error::StoreError;
 use crate::store::page::PluginRecord;
 use crate::store::work::Lane;
-use crate::store::{Store, Wake};
 
 /// What one carrier has set up. Never changes: a change makes a new one.
 #[derive(Debug, Default)]
@@ -37,6 +36,8 @@ pub struct CarrierView {
     pub standing: Vec<Standing>,
     /// The destinations by name.
     pub places: HashMap<DestinationName, Arc<Place>>,
+    /// Active plugin versions of its subscriptions that cannot be loaded here.
+    troubles: Vec<Trouble>,
 }
 
 /// An active subscription, compiled.
@@ -113,8 +114,6 @@ pub struct Directory(Arc<Inner>);
 struct Inner {
     carriers: ArcSwap<HashMap<CarrierId, Arc<CarrierView>>>,
     programs: Mutex<HashMap<ProgramKey, Weak<Program>>>,
-    /// Wake-ups not yet applied. Whoever holds the lock applies them; the others find nothing left to do.
-    changes: tokio::sync::Mutex<Receiver<Wake>>,
     parts: DirectoryParts,
 }
 
@@ -148,9 +147,7 @@ impl Directory {
     /// # Errors
     /// When the store cannot be read. A plugin that cannot be loaded holds its subscriptions' events, no more.
     pub async fn open(parts: DirectoryParts) -> Result<Self, StoreError> {
-        // Registered before the first look, so that no change falls between.
-        let changes = tokio::sync::Mutex::new(parts.store.wakes());
-        let inner = Inner { carriers: ArcSwap::default(), programs: Mutex::default(), changes, parts };
+        let inner = Inner { carriers: ArcSwap::default(), programs: Mutex::default(), parts };
         let directory = Self(Arc::new(inner));
         directory.reload_all().await?;
         Ok(directory)
@@ -176,32 +173,28 @@ impl Directory {
         &self.0.parts.ceiling
     }
 
-    /// Applies every change that was committed before this call. Called by the API before it answers a change, so that a
-    /// carrier sees its own writes, and by a task for the changes of other nodes.
-    ///
-    /// # Errors
-    /// When the store cannot be read; the change is then applied with the next one, or at the next start.
-    pub async fn catch_up(&self) -> Result<(), StoreError> {
-        let mut changes = self.0.changes.lock().await;
-        let (mut all, mut some) = (false, Vec::new());
-        loop {
-            match changes.try_recv() {
-                Ok(Wake::Work | Wake::Keys) => {}
-                Ok(Wake::Config(Some(carrier))) => {
-                    if !some.contains(&carrier) {
-                        some.push(carrier);
-                    }
-                }
-                Ok(Wake::Config(None)) | Err(TryRecvError::Lagged(_)) => all = true,
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+    /// Active plugin versions that cannot be loaded here, each once.
+    pub(super) fn troubles(&self) -> Vec<Trouble> {
+        let mut all: Vec<Trouble> = Vec::new();
+        for trouble in self.0.carriers.load().values().flat_map(|view| &view.troubles) {
+            if !all.contains(trouble) {
+                all.push(trouble.clone());
             }
         }
-        if all {
+        all
+    }
+
+    /// Reads again what was changed. Only the agreement calls it, one call at a time.
+    ///
+    /// # Errors
+    /// When the store cannot be read; the call must then be repeated.
+    pub(super) async fn apply(&self, changes: &Changes) -> Result<(), StoreError> {
+        if changes.shared {
             return self.reload_all().await;
         }
-        for carrier in some {
-            let view = Arc::new(self.view(&carrier).await?);
-            self.swap(carrier, view);
+        for carrier in &changes.carriers {
+            let view = Arc::new(self.view(carrier).await?);
+            self.swap(carrier.clone(), view);
         }
         Ok(())
     }
@@ -217,7 +210,7 @@ impl Directory {
     }
 
     fn swap(&self, carrier: CarrierId, view: Arc<CarrierView>) {
-        // Only `catch_up` swaps, one at a time.
+        // Only `apply` swaps, one at a time.
         let mut carriers = HashMap::clone(&self.0.carriers.load());
         carriers.insert(carrier, view);
         self.0.carriers.store(Arc::new(carriers));
@@ -257,9 +250,10 @@ impl Directory {
                 .filter(|d| subscription.spec.destinations.contains(&d.name))
                 .map(|d| (d.name.clone(), d.spec.kind))
                 .collect();
+            let chain = self.chain(subscription, &plugins, &tables, granted, &mut view.troubles).await?;
             view.standing.push(Standing {
                 id: subscription.id.clone(),
-                plugins: self.chain(subscription, &plugins, &tables, granted).await?,
+                plugins: chain,
                 policy: Arc::new(policy),
                 destinations: subscription.spec.destinations.clone(),
             });
@@ -312,6 +306,7 @@ impl Directory {
         plugins: &Catalog,
         tables: &Arc<BTreeMap<crate::event::TableName, Arc<BTreeMap<String, String>>>>,
         destinations: Arc<[(DestinationName, DestinationKind)]>,
+        troubles: &mut Vec<Trouble>,
     ) -> Result<Plugins, StoreError> {
         let spec = &subscription.spec;
         if spec.plugins.is_empty() {
@@ -329,7 +324,10 @@ impl Directory {
             let program = match self.version(&owner, &plugin.name, active).await? {
                 Ok(program) => program,
                 Err(why) => {
-                    return Ok(Plugins::NotReady(format!("plugin `{plugin}` version {active}: {why}")));
+                    let not_ready = Plugins::NotReady(format!("plugin `{plugin}` version {active}: {why}"));
+                    let (owner, plugin) = (owner.as_str().to_owned(), plugin.name.clone());
+                    troubles.push(Trouble { owner, plugin, version: active, why });
+                    return Ok(not_ready);
                 }
             };
             let previous = match record.previous {

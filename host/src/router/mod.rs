@@ -11,6 +11,8 @@
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins.
 
+pub mod agreement;
+
 pub mod directory;
 
 pub mod rooms;
@@ -38,6 +40,7 @@ use crate::lifecycle::Lifecycle;
 use crate::plugin::Runtime;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use agreement::{Agreement, AgreementParts, Keys};
 use claim::Timers;
 use directory::{Directory, DirectoryParts};
 use rooms::Rooms;
@@ -57,6 +60,8 @@ pub struct Parts {
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.
     pub ceiling: crate::carrier::Limits,
+    /// What follows the API keys.
+    pub keys: Arc<dyn Keys>,
     /// Where the time comes from.
     pub clock: Clock,
     /// What is told of crashes and of the stop.
@@ -69,6 +74,8 @@ pub struct Parts {
     pub queued_per_lane: usize,
     /// How long this node's row lives without being renewed.
     pub lease: Duration,
+    /// How long compiling a component may take.
+    pub compile: Duration,
     /// How long finished events are kept.
     pub retention: Duration,
 }
@@ -84,6 +91,7 @@ pub struct Core {
     runtime: Runtime,
     sender: Sender,
     directory: Directory,
+    agreement: Agreement,
     lanes: Lanes,
     rooms: Rooms,
     inbox: intake::Inbox,
@@ -95,6 +103,7 @@ pub struct Core {
     holding: route::Holding,
     tasks: tokio::runtime::Handle,
     lease: Duration,
+    compile: Duration,
     retention: Duration,
 }
 
@@ -142,20 +151,27 @@ impl Router {
                     }
                 })
             });
-        let directory = Directory::open(DirectoryParts {
+        let directory = DirectoryParts {
             store: parts.store.clone(),
             runtime: parts.runtime.clone(),
             lanes: lanes.clone(),
             master: parts.master,
             addresses: parts.addresses,
             ceiling: parts.ceiling,
-        })
-        .await?;
+        };
+        let agreement = AgreementParts {
+            store: parts.store.clone(),
+            keys: parts.keys,
+            clock: parts.clock.clone(),
+            lease: parts.lease,
+        };
+        let agreement = Agreement::enter(agreement, Directory::open(directory)).await?;
         let router = Self(Arc::new(Core {
             store: parts.store,
             runtime: parts.runtime,
             sender: parts.sender,
-            directory,
+            directory: agreement.directory().clone(),
+            agreement,
             lanes,
             rooms: Rooms::new(parts.held_in_memory),
             inbox: intake::Inbox::default(),
@@ -167,6 +183,7 @@ impl Router {
             holding: route::Holding::default(),
             tasks: tokio::runtime::Handle::current(),
             lease: parts.lease,
+            compile: parts.compile,
             retention: parts.retention,
         }));
         // Set once, here, before any delivery can be pushed.
@@ -182,6 +199,11 @@ impl Router {
     /// What carriers have set up.
     pub fn directory(&self) -> &Directory {
         &self.0.directory
+    }
+
+    /// What this node agrees on with the others.
+    pub fn agreement(&self) -> &Agreement {
+        &self.0.agreement
     }
 
     /// Starts no more deliveries; those under way go on. What waits in memory is released when the store is closed.

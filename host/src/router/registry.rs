@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Router;
 use super::directory::Plugins;
 use crate::carrier::{Limits, LimitsSpec, Owner, PluginVersion};
-use crate::event::PluginName;
+use crate::event::{NodeId, PluginName};
 use crate::plugin::{CheckError, Checked};
 use crate::store::error::StoreError;
 use crate::store::page::PluginRecord;
@@ -30,6 +30,34 @@ pub enum RegistryError {
     Store(#[from] StoreError),
 }
 
+/// A version that is active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activated {
+    /// Its plugin.
+    pub record: PluginRecord,
+    /// The nodes that do not run it.
+    pub elsewhere: Vec<Elsewhere>,
+}
+
+/// A node that does not run a version although it is active.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// Which node.
+    pub node: NodeId,
+    /// Why it cannot load it; `None` when it has not said anything in time.
+    pub why: Option<String>,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let node = &self.node;
+        match &self.why {
+            Some(why) => write!(f, "node {node} cannot load the version and holds its events: {why}"),
+            None => write!(f, "node {node} has not loaded the version yet: events there may meet the one before"),
+        }
+    }
+}
+
 impl Router {
     /// Checks a component and keeps it as the next version of its plugin. It is not activated.
     ///
@@ -48,7 +76,8 @@ impl Router {
         Ok((version, checked))
     }
 
-    /// Makes a version the active one: loaded first, so that no event waits for it, then swapped in.
+    /// Makes a version the active one: loaded first, so that no event waits for it, then swapped in, here and at every
+    /// other node. A node that cannot load it is named, and holds the events of the subscriptions that use it.
     ///
     /// # Errors
     /// [`RegistryError::NotLoadable`] leaves the version that was active.
@@ -57,7 +86,7 @@ impl Router {
         owner: &Owner,
         name: &PluginName,
         number: i64,
-    ) -> Result<PluginRecord, RegistryError> {
+    ) -> Result<Activated, RegistryError> {
         let versions = self.store.versions(owner, name).await?;
         let version =
             versions.iter().find(|v| v.version == number).ok_or(RegistryError::Missing("version"))?;
@@ -68,17 +97,23 @@ impl Router {
             .activate(owner, name, number, self.clock.now())
             .await?
             .ok_or(RegistryError::Missing("version"))?;
-        self.directory.catch_up().await?;
+        // Another node may have to compile it first.
+        let behind = self.agreement.settle(self.lease + self.compile).await?;
         drop(program);
         self.release(owner, name).await?;
-        Ok(record)
+        let mut elsewhere: Vec<Elsewhere> =
+            behind.into_iter().map(|node| Elsewhere { node, why: None }).collect();
+        for (node, why) in self.store.troubles(owner, name, number, self.clock.now()).await? {
+            elsewhere.push(Elsewhere { node, why: Some(why) });
+        }
+        Ok(Activated { record, elsewhere })
     }
 
     /// Activates the version that was active before.
     ///
     /// # Errors
     /// [`RegistryError::NothingBefore`] when there was none.
-    pub async fn roll_back(&self, owner: &Owner, name: &PluginName) -> Result<PluginRecord, RegistryError> {
+    pub async fn roll_back(&self, owner: &Owner, name: &PluginName) -> Result<Activated, RegistryError> {
         let plugins = self.store.plugins(owner).await?;
         let record = plugins.into_iter().find(|p| p.name == *name).ok_or(RegistryError::Missing("plugin"))?;
         let previous = record.previous.ok_or(RegistryError::NothingBefore)?;

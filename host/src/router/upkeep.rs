@@ -1,16 +1,21 @@
 //! What keeps a node alive and its store small: the lease, dead nodes' work, changes of other nodes, retention.
 
+use std::time::Duration;
+
 use super::Router;
 use crate::clock::Stopwatch;
 use crate::store::Wake;
 use crate::store::error::StoreError;
 
-/// The least time between two readings of what carriers set up, where nobody waits for it.
-const CHANGES_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long what attempts say of destinations' health is gathered before it is read: nobody waits for it, and a receiver
+/// that comes and goes brings many.
+const HEALTH_PAUSE: Duration = Duration::from_millis(50);
+/// How often changes are looked for that no wake-up told of, or that could not be read.
+const CHANGES_EVERY: Duration = Duration::from_secs(1);
 /// Events deleted by one statement.
 const RETENTION_BATCH: u32 = 500;
 /// How often old events are looked for.
-const RETENTION_EVERY: std::time::Duration = std::time::Duration::from_secs(600);
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 impl Router {
     pub(super) fn spawn_tasks(&self) {
@@ -55,23 +60,36 @@ impl Router {
         }
     }
 
-    /// Applies what other nodes (and requests that nobody waits for) changed.
+    /// Applies what was changed, here or at another node, and says so: at once where somebody waits for it.
     async fn run_changes(self) -> Result<(), StoreError> {
         let mut wakes = self.store.wakes();
         loop {
-            tokio::select! {
-                () = self.life.soft().cancelled() => return Ok(()),
-                wake = wakes.recv() => {
-                    if matches!(wake, Ok(Wake::Work | Wake::Keys)) {
-                        continue;
+            if let Err(why) = self.agreement.follow().await {
+                tracing::warn!(%why, "a change could not be applied yet; trying again");
+            }
+            let again = tokio::time::sleep(CHANGES_EVERY);
+            tokio::pin!(again);
+            let mut gathering = false;
+            loop {
+                tokio::select! {
+                    () = self.life.soft().cancelled() => {
+                        if let Err(why) = self.agreement.leave().await {
+                            tracing::warn!(%why, "the other nodes wait for this one until its lease lapses");
+                        }
+                        return Ok(());
                     }
+                    () = &mut again => break,
+                    wake = wakes.recv() => match wake {
+                        Ok(Wake::Work | Wake::Applied) => {}
+                        Ok(Wake::Health(_)) if gathering => {}
+                        Ok(Wake::Health(_)) => {
+                            gathering = true;
+                            again.as_mut().reset(tokio::time::Instant::now() + HEALTH_PAUSE);
+                        }
+                        Ok(Wake::Config(_) | Wake::Keys) | Err(_) => break,
+                    },
                 }
             }
-            if let Err(why) = self.directory.catch_up().await {
-                tracing::warn!(%why, "a change could not be read; it is read again with the next one");
-            }
-            // A receiver that comes and goes brings many changes: they are read together.
-            tokio::time::sleep(CHANGES_PAUSE).await;
         }
     }
 

@@ -4,6 +4,7 @@
 //! writer. It must not know HTTP, Wasm or how retries are decided; time and ids come from the caller.
 
 mod accept;
+pub mod agreement;
 mod carriers;
 mod claim;
 mod db;
@@ -33,7 +34,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicI64, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,8 +78,12 @@ pub enum Wake {
     Work,
     /// What this carrier has set up has changed, or it is new (`None`: shared plugins, so any carrier).
     Config(Option<CarrierId>),
+    /// An attempt has changed what is known of a destination of this carrier: its health. Nobody waits for it.
+    Health(CarrierId),
     /// API keys were made or deleted.
     Keys,
+    /// A node has applied what was changed, and says so.
+    Applied,
 }
 
 /// How much a take-over released.
@@ -135,6 +140,8 @@ struct Shared {
     /// Unheld events of each carrier: exact on SQLite, on PostgreSQL counted anew when it seems full.
     backlog: Mutex<HashMap<CarrierId, i64>>,
     wakes: broadcast::Sender<Wake>,
+    /// The latest change of what is set up that this node has committed and that somebody may wait for.
+    changed: AtomicI64,
 }
 
 /// Wake-ups that a slow receiver may be behind before it must look at everything.
@@ -218,6 +225,7 @@ impl Store {
             carriers: Mutex::new(carriers),
             backlog: Mutex::new(backlog),
             wakes,
+            changed: AtomicI64::new(0),
         });
         let (queue, commands) = mpsc::unbounded_channel();
         let writer = Writer {

@@ -60,6 +60,8 @@ pub(super) async fn tell_others(conn: &mut Conn, shared: &Shared, wakes: &[Wake]
         let word = match wake {
             Wake::Work => "work".to_owned(),
             Wake::Keys => "keys".to_owned(),
+            Wake::Applied => "applied".to_owned(),
+            Wake::Health(carrier) => format!("health {carrier}"),
             Wake::Config(None) => "config".to_owned(),
             Wake::Config(Some(carrier)) => format!("config {carrier}"),
         };
@@ -77,7 +79,9 @@ fn heard(payload: &str, own: &NodeId) -> Option<Wake> {
     match word.split_once(' ') {
         None if word == "work" => Some(Wake::Work),
         None if word == "keys" => Some(Wake::Keys),
+        None if word == "applied" => Some(Wake::Applied),
         Some(("config", carrier)) => Some(Wake::Config(carrier.parse().ok())),
+        Some(("health", carrier)) => carrier.parse().ok().map(Wake::Health),
         // A newer node's word: looking at what is set up is never wrong.
         _ => Some(Wake::Config(None)),
     }
@@ -106,6 +110,7 @@ pub(super) async fn listen(
                     let _ = wakes.send(Wake::Config(None));
                     let _ = wakes.send(Wake::Keys);
                     let _ = wakes.send(Wake::Work);
+                    let _ = wakes.send(Wake::Applied);
                 }
                 Err(sqlx::Error::PoolClosed) => break,
                 Err(error) => {
@@ -130,6 +135,9 @@ mod tests {
         assert_eq!(heard(&format!("{other} config"), &own), Some(Wake::Config(None)));
         let acme = "acme".parse().unwrap();
         assert_eq!(heard(&format!("{other} config acme"), &own), Some(Wake::Config(Some(acme))));
+        assert_eq!(heard(&format!("{other} applied"), &own), Some(Wake::Applied));
+        let acme = "acme".parse().unwrap();
+        assert_eq!(heard(&format!("{other} health acme"), &own), Some(Wake::Health(acme)));
         assert_eq!(heard(&format!("{other} more than I know"), &own), Some(Wake::Config(None)));
         assert_eq!(heard("rubbish", &own), None);
     }

@@ -137,7 +137,7 @@ async fn take_effect(
     });
     // A first failure is known to the node that met it, and the others need not know.
     if !matches!(effect, DestinationEffect::FailingSince(_)) {
-        wakes.push(Wake::Config(Some(a.carrier.clone())));
+        wakes.push(Wake::Health(a.carrier.clone()));
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
+    accept, agreement, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
     retention, subscriptions, tables,
 };
 
@@ -22,6 +22,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("record", record::STATEMENTS),
         ("claim", claim::STATEMENTS),
         ("node", node::STATEMENTS),
+        ("agreement", agreement::STATEMENTS),
         ("carriers", carriers::STATEMENTS),
         ("destinations", destinations::STATEMENTS),
         ("subscriptions", subscriptions::STATEMENTS),

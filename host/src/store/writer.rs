@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::db::{Conn, Db, on_db};
 use super::error::StoreError;
 pub(super) use super::queue::{Attempted, Caller, Command, Given, Group, Job, Planned, Steps, Turn, Work};
-use super::{Shared, Wake, accept, plan, postgres, record};
+use super::{Shared, Wake, accept, agreement, plan, postgres, record};
 
 /// Work items (events, plans and attempts) that one turn takes at most.
 const TURN_ITEMS: usize = 2_048;
@@ -232,11 +232,18 @@ impl Writer {
             Ok(Some(value)) => {
                 let mut seen = HashSet::new();
                 wakes.retain(|w| seen.insert(w.clone()));
-                let told = postgres::tell_others(conn, &shared, wakes).await;
-                match told {
-                    Ok(()) => conn.run("COMMIT").await.map(|()| Some(value)).map_err(StoreError::from),
-                    Err(e) => Err(e),
-                }
+                let committed = async {
+                    let number = agreement::number(conn, wakes).await?;
+                    postgres::tell_others(conn, &shared, wakes).await?;
+                    conn.run("COMMIT").await?;
+                    Ok(number)
+                };
+                committed.await.map(|number| {
+                    if let Some(number) = number {
+                        shared.changed.fetch_max(number, Ordering::AcqRel);
+                    }
+                    Some(value)
+                })
             }
             Ok(None) => return conn.run("ROLLBACK").await.map(|()| None).map_err(StoreError::from),
             Err(e) => Err(e),

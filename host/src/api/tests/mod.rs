@@ -16,7 +16,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::state::{PluginAdminError, TestError, TestOutcome, Unfit, Unopened, Uploaded};
-use super::{ApiLimits, ApiParts, ApiState, Checks, KeyRing, PluginAdmin, Tester, mint};
+use super::{Activated, ApiLimits, ApiParts, ApiState, Checks, KeyRing, PluginAdmin, Tester, mint};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, SubscriptionSpec};
 use crate::clock::{Clock, Millis};
@@ -26,7 +26,6 @@ use crate::ingest::{IngestLimits, Intake};
 use crate::matching::{FilterError, Order, OrderError};
 use crate::secrets::MasterKey;
 use crate::store::error::AcceptError;
-use crate::store::page::PluginRecord;
 use crate::store::work::{Acceptance, NewEvent};
 use crate::store::{Store, StoreConfig, WriterLimits};
 
@@ -74,10 +73,11 @@ impl PluginAdmin for Doors {
         owner: Owner,
         name: PluginName,
         version: i64,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
         Box::pin(async move {
             let active = self.store.activate(&owner, &name, version, self.clock.now()).await?;
-            active.ok_or(PluginAdminError::Missing { what: "plugin version" })
+            let plugin = active.ok_or(PluginAdminError::Missing { what: "plugin version" })?;
+            Ok(Activated { plugin, warnings: Vec::new() })
         })
     }
 
@@ -85,7 +85,7 @@ impl PluginAdmin for Doors {
         &self,
         owner: Owner,
         name: PluginName,
-    ) -> BoxFuture<'_, Result<PluginRecord, PluginAdminError>> {
+    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
         Box::pin(async move {
             let all = self.store.plugins(&owner).await?;
             let found = all.into_iter().find(|one| one.name == name);

@@ -112,6 +112,9 @@ fn say(plugin: &Value) {
         version => format!(" (before: {version})"),
     };
     println!("`{name}` runs version {}{before}", number(&plugin["active"]));
+    for warning in plugin["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        println!("  warning: {warning}");
+    }
 }
 
 fn number(version: &Value) -> String {
