@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::api::state::{
-    Activated, Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
+    Activated, Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened,
+    Uploaded,
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
@@ -76,11 +77,7 @@ impl PluginAdmin for Doors {
         Box::pin(async move { Ok(self.router.activate(&owner, &name, version).await?.into()) })
     }
 
-    fn rollback(
-        &self,
-        owner: Owner,
-        name: PluginName,
-    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
+    fn rollback(&self, owner: Owner, name: PluginName) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
         Box::pin(async move { Ok(self.router.roll_back(&owner, &name).await?.into()) })
     }
 }

@@ -13,11 +13,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::api::problem::{Code, Problem};
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{Limits, Role};
@@ -31,6 +31,7 @@ use crate::lifecycle::{Crash, Lifecycle};
 use crate::plugin::{BreakerConfig, Runtime, RuntimeConfig};
 use crate::router::{self, Router};
 use crate::secrets::MasterKey;
+use crate::server::Server;
 use crate::store::error::StoreError;
 use crate::store::{Store, WriterLimits};
 use crate::telemetry::Metrics;
@@ -186,20 +187,22 @@ impl Host {
                 depth: config.ingest.depth,
                 ..IngestLimits::default()
             },
+            body_time: Duration::from_millis(config.server.body_ms),
         });
         let address =
             listener.local_addr().map_err(|why| StartError::File { path: "listener".into(), why })?;
+        let operation = operation(router.clone(), store.clone(), life.clone(), metrics.clone());
         let app = api::router(state)
             .layer(axum::middleware::from_fn_with_state(router.clone(), agree))
-            .merge(operation(router.clone(), store.clone(), life.clone(), metrics.clone()));
-        let stopping = life.soft().clone();
-        life.spawn("api", async move {
-            let listener = listener.tap_io(|stream| {
-                // A small answer must not wait for a full packet; failing to ask for that costs only time.
-                let _ = stream.set_nodelay(true);
-            });
-            axum::serve(listener, app).with_graceful_shutdown(stopping.cancelled_owned()).await
-        });
+            .merge(operation.clone());
+        let server = Server {
+            app,
+            overflow: overflow(operation, config.server.connections),
+            limits: config.server_limits(),
+            metrics: metrics.clone(),
+            stopping: life.soft().clone(),
+        };
+        life.spawn("api", server.run(listener));
         tracing::info!(%address, store = store.kind(), threads = config.plugin_threads(), "the host is up");
         Ok(Self { address, life, router, store, runtime, first_key, metrics })
     }
@@ -307,6 +310,18 @@ fn operation(router: Router, store: Store, life: Lifecycle, metrics: Metrics) ->
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(show))
+}
+
+/// What a connection above the bound is answered; an operator sees all the same how the host is.
+fn overflow(operation: axum::Router, connections: usize) -> axum::Router {
+    operation.fallback(move || async move {
+        let detail = format!(
+            "there are {connections} connections already, the limit `server.connections`: try again, over fewer"
+        );
+        Problem::new(Code::Busy, detail)
+            .limit("server.connections", connections as u64)
+            .retry_after(Duration::from_secs(1))
+    })
 }
 
 fn make_folder(path: &Path) -> Result<(), StartError> {

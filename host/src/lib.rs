@@ -45,6 +45,8 @@ pub mod lifecycle;
 
 pub mod telemetry;
 
+pub mod server;
+
 pub mod host;
 
 // The binary's subcommands.

@@ -79,6 +79,10 @@ pub struct Inner {
     pub attempts_under_way: Gauge<i64, AtomicI64>,
     /// Runs that wait for a plugin thread.
     pub plugin_queue: Gauge<i64, AtomicI64>,
+    /// Connections that are served.
+    pub connections: Gauge<i64, AtomicI64>,
+    /// Connections above the bound.
+    pub connections_refused: Counter,
     /// Work taken over from dead nodes.
     pub taken_over: Counter,
 }
@@ -113,6 +117,8 @@ impl Default for Metrics {
             deliveries_queued: Gauge::default(),
             attempts_under_way: Gauge::default(),
             plugin_queue: Gauge::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
             taken_over: Counter::default(),
         };
         let r = &mut inner.registry;
@@ -145,6 +151,12 @@ impl Default for Metrics {
         r.register("deliveries_queued", "Deliveries queued in memory", inner.deliveries_queued.clone());
         r.register("attempts_under_way", "Attempts under way", inner.attempts_under_way.clone());
         r.register("plugin_queue", "Runs that wait for a plugin thread", inner.plugin_queue.clone());
+        r.register("connections", "Connections that are served", inner.connections.clone());
+        r.register(
+            "connections_refused",
+            "Connections above the bound `server.connections`",
+            inner.connections_refused.clone(),
+        );
         r.register("taken_over", "Pieces of work taken over from dead nodes", inner.taken_over.clone());
         Self(Arc::new(inner))
     }

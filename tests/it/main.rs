@@ -4,6 +4,7 @@
 
 // Rooms of the host, each by itself.
 mod deliver;
+mod door;
 mod hostile;
 mod plugin;
 mod store;

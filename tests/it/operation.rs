@@ -172,11 +172,27 @@ async fn a_second_signal_drops_what_is_under_way() {
 }
 
 #[tokio::test]
+async fn a_second_signal_right_after_the_first_is_not_lost() {
+    let data = Data::sqlite().await;
+    let host = ChildHost::start(&data, &[("SERVER_STOP_SOFT_S", "600"), ("SERVER_STOP_HARD_S", "60")]).await;
+    let sink = Sink::start().await;
+    sink.answer(Answer::Hang);
+    let acme = host.admin.carrier("acme").await;
+    acme.destination("claims", &sink, json!({})).await;
+    acme.subscription("main", json!({ "destinations": ["claims"] })).await;
+    acme.post("evt", &json!({})).await;
+    sink.come(1).await;
+    // Of two kinds, since the system itself makes one of two of the same kind that come together.
+    host.terminate();
+    host.interrupt();
+    assert!(host.dead().await.success(), "long before the ten minutes of the first stage");
+}
+
+#[tokio::test]
 async fn check_prints_every_problem_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hookyard.toml");
-    let wrong =
-        "[store]\nlease_s = 1\nnonsense = 7\n[ingest]\nevent_bytes = \"many\"\n[plugins]\nthreads = 65\n";
+    let wrong = "[server]\nconnections = 0\nhead_ms = 99\nbody_ms = 4000000\nidle_ms = 0\n[store]\nlease_s = 1\nnonsense = 7\n[ingest]\nevent_bytes = \"many\"\n[plugins]\nthreads = 65\n";
     std::fs::write(&file, wrong).unwrap();
     let config = ["--config", file.to_str().unwrap()];
     let settings =
@@ -185,6 +201,10 @@ async fn check_prints_every_problem_at_once() {
     assert_eq!(checked.status.code(), Some(1));
     let said = text(&checked.stdout);
     let keys = [
+        "server.connections",
+        "server.head_ms",
+        "server.body_ms",
+        "server.idle_ms",
         "store.lease_s",
         "store.nonsense",
         "ingest.event_bytes",
@@ -201,7 +221,7 @@ async fn check_prints_every_problem_at_once() {
     let refused = run("serve", folder.path(), &settings, &config).await;
     assert_eq!(refused.status.code(), Some(1));
     assert!(
-        text(&refused.stderr).contains("the configuration has 7 problem(s)"),
+        text(&refused.stderr).contains("the configuration has 11 problem(s)"),
         "{}",
         text(&refused.stderr)
     );

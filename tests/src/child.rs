@@ -127,6 +127,11 @@ impl ChildHost {
         let _ = kill_process(self.pid, Signal::TERM);
     }
 
+    /// Asks it to stop, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        let _ = kill_process(self.pid, Signal::INT);
+    }
+
     /// The memory that it holds, in MiB.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ use crate::store::page::PageRequest;
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-/// A body as it came, within the route's limit.
+/// A body as it came, within the route's limit and the host's patience.
 #[derive(Debug)]
 pub struct RawBody(pub Bytes);
 
@@ -39,7 +39,15 @@ impl FromRequest<ApiState> for RawBody {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
         let limit = request.extensions().get::<BodyLimit>().copied();
-        Bytes::from_request(request, state).await.map(Self).map_err(|rejection| match limit {
+        let patience = state.body_time();
+        let Ok(read) = tokio::time::timeout(patience, Bytes::from_request(request, state)).await else {
+            let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+            let detail = format!(
+                "the body did not arrive within {ms} ms, the limit `server.body_ms`: send less, or ask the operator"
+            );
+            return Err(Problem::new(Code::BodyTimeout, detail).limit("server.body_ms", ms));
+        };
+        read.map(Self).map_err(|rejection| match limit {
             Some(limit) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => limit.exceeded(),
             _ => Problem::new(Code::UnreadableBody, rejection.body_text()),
         })

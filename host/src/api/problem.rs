@@ -60,6 +60,8 @@ codes! {
     NotFound = NOT_FOUND "not_found" "There is no such resource";
     /// The path exists, but not with this method.
     MethodNotAllowed = METHOD_NOT_ALLOWED "method_not_allowed" "The method is not allowed here";
+    /// The body did not arrive in time.
+    BodyTimeout = REQUEST_TIMEOUT "body_timeout" "The body took too long to arrive";
     /// The name is taken.
     Exists = CONFLICT "exists" "The name is taken";
     /// The id of an earlier event with another body.
@@ -223,6 +225,10 @@ impl IntoResponse for Problem {
             headers
                 .insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
+        if status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the body may still come: the connection cannot be used for another request.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hookyard\""));
         }
@@ -282,6 +288,7 @@ impl utoipa::IntoResponses for Problems {
             ("401", "No key, or one that is not known"),
             ("403", "The key's role does not allow this"),
             ("404", "There is no such thing, or it is not the caller's"),
+            ("408", "The body did not arrive in time"),
             ("409", "The present state does not allow this"),
             ("413", "Larger than a limit, which is named"),
             ("415", "The body's type is not taken"),

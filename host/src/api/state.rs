@@ -86,11 +86,7 @@ pub trait PluginAdmin: Send + Sync {
     ///
     /// # Errors
     /// [`PluginAdminError::NoPrevious`] when there is none.
-    fn rollback(
-        &self,
-        owner: Owner,
-        name: PluginName,
-    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>>;
+    fn rollback(&self, owner: Owner, name: PluginName) -> BoxFuture<'_, Result<Activated, PluginAdminError>>;
 }
 
 /// A component that was taken.
@@ -270,6 +266,8 @@ pub struct ApiParts {
     pub limits: ApiLimits,
     /// How much may be posted.
     pub ingest: IngestLimits,
+    /// How long a body may take to arrive.
+    pub body_time: Duration,
 }
 
 impl std::fmt::Debug for ApiParts {
@@ -304,6 +302,11 @@ impl ApiState {
     pub fn new(parts: ApiParts) -> Self {
         let (limits, ingest) = (Arc::new(parts.limits.clone()), Arc::new(parts.ingest.clone()));
         Self(Arc::new(Inner { parts, limits, ingest, flights: Flights::default(), turn: Turn::default() }))
+    }
+
+    /// How long a body may take to arrive.
+    pub(super) fn body_time(&self) -> Duration {
+        self.0.parts.body_time
     }
 }
 

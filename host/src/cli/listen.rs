@@ -31,9 +31,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let status = StatusCode::from_u16(args.status).context("--status takes 100 to 599")?;
     let state = std::sync::Arc::new((args.secret, status));
     let app = axum::Router::new().fallback(show).with_state(state);
+    let mut signals = crate::lifecycle::StopSignals::listen()?;
     tokio::select! {
         done = axum::serve(listener, app) => done?,
-        done = crate::lifecycle::signal() => done?,
+        () = signals.next() => {}
     }
     Ok(ExitCode::SUCCESS)
 }

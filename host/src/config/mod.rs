@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::server::ServerLimits;
 use crate::store::StoreConfig;
 
 /// Everything that can be set. Each field's comment says what happens at the extremes.
@@ -42,6 +43,21 @@ pub struct ServerConfig {
     /// Address and port. Port 0 takes a free one, which the log names. An address that is not loopback offers the API
     /// to the network: put TLS in front of it.
     pub listen: SocketAddr,
+    /// Connections that are served at once: 1 to 1 000 000. One more is answered 503 and closed (`/healthz`, `/readyz`
+    /// and `/metrics` are answered all the same). Each takes a file descriptor and about 10 KiB; `serve` raises the
+    /// process's own limit as far as the system lets it, and warns when that is not enough.
+    pub connections: usize,
+    /// Milliseconds from a connection's beginning, or from the first byte after a rest, until a request's head is there:
+    /// 100 to 600 000. Later the connection is closed. Too short cuts off clients on slow networks; too long lets few
+    /// idle clients fill `connections`.
+    pub head_ms: u64,
+    /// Milliseconds that the body of a request may take: 100 to 3 600 000. Later it is answered 408 `body_timeout`. At the
+    /// default an upload of 32 MiB needs 9 Mbit/s.
+    pub body_ms: u64,
+    /// Milliseconds that a connection may rest between two requests: 100 to 3 600 000. It is also how long a client may
+    /// take to read an answer. Longer than the rest that a proxy in front allows its own connections, or it will now and
+    /// then send into one that was just closed.
+    pub idle_ms: u64,
     /// How long a stop waits for work under way, in seconds: 0 drops it at once (it is taken up again at the next
     /// start), at most 600.
     pub stop_soft_s: u64,
@@ -51,7 +67,15 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), stop_soft_s: 30, stop_hard_s: 5 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            connections: 10_000,
+            head_ms: 10_000,
+            body_ms: 30_000,
+            idle_ms: 75_000,
+            stop_soft_s: 30,
+            stop_hard_s: 5,
+        }
     }
 }
 
@@ -219,6 +243,10 @@ impl Config {
         };
         const MIB: u64 = 1 << 20;
         let (s, i, p, d) = (&self.store, &self.ingest, &self.plugins, &self.deliver);
+        range("server.connections", self.server.connections as u64, 1, 1_000_000);
+        range("server.head_ms", self.server.head_ms, 100, 600_000);
+        range("server.body_ms", self.server.body_ms, 100, 3_600_000);
+        range("server.idle_ms", self.server.idle_ms, 100, 3_600_000);
         range("server.stop_soft_s", self.server.stop_soft_s, 0, 600);
         range("server.stop_hard_s", self.server.stop_hard_s, 1, 60);
         range("store.retention_days", s.retention_days.into(), 1, 3_650);
@@ -263,6 +291,15 @@ impl Config {
             StoreConfig::Sqlite { folder: self.store.data.clone() }
         } else {
             StoreConfig::Postgres { url: self.store.database.clone() }
+        }
+    }
+
+    /// How many clients are served, and how slow each may be.
+    pub fn server_limits(&self) -> ServerLimits {
+        ServerLimits {
+            connections: self.server.connections,
+            head: Duration::from_millis(self.server.head_ms),
+            idle: Duration::from_millis(self.server.idle_ms),
         }
     }
 

@@ -164,8 +164,12 @@ impl Agreement {
             }
             if now > end {
                 let nodes: Vec<NodeId> = behind.into_iter().map(|b| b.node).collect();
-                tracing::warn!(?nodes, number, waited_ms = patience.as_millis(),
-                    "nodes that live have not applied a change; events there may still meet what was there before");
+                tracing::warn!(
+                    ?nodes,
+                    number,
+                    waited_ms = patience.as_millis(),
+                    "nodes that live have not applied a change; events there may still meet what was there before"
+                );
                 return Ok(nodes);
             }
             let lapse = behind.iter().map(|b| b.expires).min().unwrap_or(end).min(end);

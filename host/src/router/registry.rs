@@ -53,7 +53,9 @@ impl std::fmt::Display for Elsewhere {
         let node = &self.node;
         match &self.why {
             Some(why) => write!(f, "node {node} cannot load the version and holds its events: {why}"),
-            None => write!(f, "node {node} has not loaded the version yet: events there may meet the one before"),
+            None => {
+                write!(f, "node {node} has not loaded the version yet: events there may meet the one before")
+            }
         }
     }
 }

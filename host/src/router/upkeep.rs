@@ -30,7 +30,11 @@ impl Router {
         loop {
             let since = Stopwatch::start();
             tokio::select! {
-                () = self.life.soft().cancelled() => return Ok(()),
+                () = self.life.soft().cancelled() => {
+                    // The stop waits for its tasks, and what they finish may take longer than a lease.
+                    tokio::spawn(self.keep_lease());
+                    return Ok(());
+                }
                 () = self.clock.sleep(self.lease / 3) => {}
             }
             match self.store.renew(self.clock.now(), self.lease).await {
@@ -56,6 +60,21 @@ impl Router {
                     }
                 }
                 Err(why) => tracing::warn!(%why, "dead nodes could not be looked for"),
+            }
+        }
+    }
+
+    /// Renews the lease while what is under way is finished, or another node would take it over and do it again.
+    async fn keep_lease(self) {
+        loop {
+            tokio::select! {
+                () = self.life.hard().cancelled() => return,
+                () = self.clock.sleep(self.lease / 3) => {}
+            }
+            match self.store.renew(self.clock.now(), self.lease).await {
+                Ok(()) => {}
+                Err(StoreError::NodeLost | StoreError::Closed) => return,
+                Err(why) => tracing::warn!(%why, "the lease was not renewed"),
             }
         }
     }

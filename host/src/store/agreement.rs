@@ -113,7 +113,7 @@ impl Store {
                 on_db!(&mut *w.conn, |c| sqlx::query(PUBLISH)
                     .bind(node.as_str())
                     .bind(applied)
-                    .bind(troubles.as_deref().map(super::db::text))
+                    .bind(troubles.as_deref())
                     .execute(c)
                     .await?
                     .rows_affected());

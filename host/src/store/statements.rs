@@ -5,8 +5,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
-    retention, subscriptions, tables,
+    accept, agreement, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read,
+    record, retention, subscriptions, tables,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.

@@ -1,5 +1,6 @@
 //! What every [`Store`] must do, on each database: one list of cases, run on both.
 
+mod agreement;
 mod bed;
 mod claims;
 mod hand;
@@ -57,6 +58,9 @@ contract! {
     claims::a_node_without_its_row_is_lost,
     claims::routings_run_again,
     claims::wakes_follow_the_commit,
+    agreement::every_change_of_what_is_set_up_takes_a_number,
+    agreement::a_change_that_fails_takes_none,
+    agreement::a_node_is_waited_for_while_it_takes_part,
     setup::carriers_and_keys,
     setup::destinations_keep_state_when_replaced,
     setup::enabling_a_destination_frees_what_it_held,

@@ -81,11 +81,7 @@ impl PluginAdmin for Doors {
         })
     }
 
-    fn rollback(
-        &self,
-        owner: Owner,
-        name: PluginName,
-    ) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
+    fn rollback(&self, owner: Owner, name: PluginName) -> BoxFuture<'_, Result<Activated, PluginAdminError>> {
         Box::pin(async move {
             let all = self.store.plugins(&owner).await?;
             let found = all.into_iter().find(|one| one.name == name);
@@ -201,6 +197,7 @@ impl Bench {
             clock: clock.clone(),
             limits,
             ingest: IngestLimits::default(),
+            body_time: Duration::from_secs(60),
         });
         let (app, admin, publisher) = (super::router(state), admin_text, publisher_text);
         Self { app, store, clock, admin, publisher, _folder: folder }

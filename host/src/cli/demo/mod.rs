@@ -102,7 +102,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.keep {
         let sample = samples.iter().find(|s| s.carrier == "acme" && s.goes_to.is_some());
         hints(&url, &key, sample.map_or("acme-0", |s| s.id.as_str()));
-        crate::lifecycle::signal().await?;
+        crate::lifecycle::StopSignals::listen()?.next().await;
     } else {
         println!("\n`hookyard demo --keep` leaves everything running and says how to look at it.");
     }
