@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures_util::future::BoxFuture;
@@ -261,7 +261,7 @@ impl router::agreement::Keys for FollowedKeys {
     }
 }
 
-/// Names the nodes that live and had not applied a change when it was answered.
+/// Names the nodes that live and had not applied a change when it was answered; `unknown` when that could not be found out.
 const NODES_BEHIND: &str = "hookyard-nodes-behind";
 
 /// Who changed something sees the change in the very next request, at whichever node, an event included.
@@ -285,6 +285,7 @@ async fn agree(
         }
         Err(why) => {
             tracing::warn!(%why, "a change was written, but it is not known whether every node has applied it");
+            answer.headers_mut().insert(NODES_BEHIND, HeaderValue::from_static("unknown"));
         }
     }
     answer

@@ -1,8 +1,8 @@
 -- What the nodes agree on: every change of what is set up has a number, and every node says up to which it has come.
 -- The PostgreSQL twin of this file has the same number, name, tables and columns; a test compares them.
 
--- The number of the latest change, by what was changed: a carrier's set-up (`setup`), the shared plugins (`setup` of the
--- empty owner), the API keys (`keys`), anything at all (`last`). The row `last` is locked from the moment that a number is
+-- The number of the latest change, by what was changed: a carrier's set-up (`setup`), what attempts say of its destinations
+-- (`health`), the shared plugins (`setup` of the empty owner), the API keys (`keys`), anything at all (`last`). The row `last` is locked from the moment that a number is
 -- taken until its commit, so numbers become visible in their order.
 CREATE TABLE changes (
     owner  TEXT   NOT NULL,

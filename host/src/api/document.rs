@@ -42,7 +42,9 @@ pub(super) fn frame() -> OpenApi {
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(
             "Events in, a carrier's plugin decides, receivers get them, nothing is lost. Every POST takes \
-             `Idempotency-Key`; every error is `application/problem+json` with a stable `code`.",
+             `Idempotency-Key`; every error is `application/problem+json` with a stable `code`. A change is \
+             answered when every node has applied it; nodes that live and have not are named in the header \
+             `hookyard-nodes-behind`.",
         ))
         .build();
     let in_header = SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key")));

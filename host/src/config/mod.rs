@@ -44,7 +44,7 @@ pub struct ServerConfig {
     /// to the network: put TLS in front of it.
     pub listen: SocketAddr,
     /// Connections that are served at once: 1 to 1 000 000. One more is answered 503 and closed (`/healthz`, `/readyz`
-    /// and `/metrics` are answered all the same). Each takes a file descriptor and about 10 KiB; `serve` raises the
+    /// and `/metrics` are answered all the same). Each takes a file descriptor and about 20 KiB; `serve` raises the
     /// process's own limit as far as the system lets it, and warns when that is not enough.
     pub connections: usize,
     /// Milliseconds from a connection's beginning, or from the first byte after a rest, until a request's head is there:
@@ -93,7 +93,8 @@ pub struct StoreSection {
     /// Days that events, deliveries and attempts are kept: 1 to 3650.
     pub retention_days: u32,
     /// Seconds after which a silent node's work is taken over by another: 2 to 300. Short means fast and sensitive to
-    /// pauses of the machine; long means that a dead node's work waits.
+    /// pauses of the machine; long means that a dead node's work waits, and so does
+    /// the answer to a change of what is set up, for as long at most.
     pub lease_s: u64,
     /// Events that may wait to be written before ingest answers 503: 64 to 1 000 000. Each may be as large as
     /// `ingest.event_bytes`.

@@ -41,6 +41,8 @@ struct Inner {
     lease: Duration,
     /// The change that this node has applied. Whoever holds the lock applies more; the others find nothing left to do.
     applied: Mutex<i64>,
+    /// The latest change, among those applied, that somebody may wait for.
+    waited_for: AtomicI64,
     /// What its row says; -1 before it says anything.
     published: AtomicI64,
     /// The change for which nobody needs to be waited for any more.
@@ -78,6 +80,7 @@ impl Agreement {
             clock,
             lease,
             applied: Mutex::new(last),
+            waited_for: AtomicI64::new(0),
             published: AtomicI64::new(-1),
             settled: AtomicI64::new(0),
         }));
@@ -98,7 +101,7 @@ impl Agreement {
     /// When the store cannot be read; what could not be applied is applied by the next call.
     pub(super) async fn follow(&self) -> Result<(), StoreError> {
         let applied = self.apply(&mut self.0.applied.lock().await).await?;
-        if applied > self.0.published.load(Ordering::Acquire) {
+        if self.0.waited_for.load(Ordering::Acquire) > self.0.published.load(Ordering::Acquire) {
             self.publish(applied).await?;
         }
         Ok(())
@@ -142,6 +145,7 @@ impl Agreement {
             self.0.keys.reload().await?;
         }
         **applied = changes.last;
+        self.0.waited_for.fetch_max(changes.waited_for, Ordering::AcqRel);
         Ok(changes.last)
     }
 

@@ -26,6 +26,7 @@ sql! {
 
 /// What a change is about, in the column `kind`.
 const SETUP: &str = "setup";
+const HEALTH: &str = "health";
 const KEYS: &str = "keys";
 
 /// The most that a node says of what it cannot load.
@@ -36,7 +37,9 @@ const TROUBLES_MAX: usize = 64;
 pub struct Changes {
     /// The latest change; the number asked for when there is none.
     pub last: i64,
-    /// Carriers whose set-up has changed.
+    /// The latest that somebody may wait for; 0 when there is none. Nobody waits for what attempts say of destinations.
+    pub waited_for: i64,
+    /// Carriers whose set-up has changed, or what is known of their destinations.
     pub carriers: Vec<CarrierId>,
     /// Whether the shared plugins have, so that any carrier's set-up may have.
     pub shared: bool,
@@ -77,12 +80,18 @@ impl Store {
         let mut changes = Changes { last: after, ..Changes::default() };
         for (owner, kind, number) in rows {
             changes.last = changes.last.max(number);
+            if matches!(kind.as_str(), SETUP | KEYS) {
+                changes.waited_for = changes.waited_for.max(number);
+            }
             match (kind.as_str(), owner.as_str()) {
                 (KEYS, _) => changes.keys = true,
                 (SETUP, "") => changes.shared = true,
-                (SETUP, carrier) => {
+                (SETUP | HEALTH, carrier) => {
                     let row = Reading { table: "changes", key: carrier };
-                    changes.carriers.push(row.name("owner", carrier)?);
+                    let carrier = row.name("owner", carrier)?;
+                    if !changes.carriers.contains(&carrier) {
+                        changes.carriers.push(carrier);
+                    }
                 }
                 _ => {}
             }
@@ -90,8 +99,7 @@ impl Store {
         Ok(changes)
     }
 
-    /// The latest change that this node has committed and that somebody may wait for; 0 before the first. What attempts
-    /// say of a destination's health has numbers as well, but nobody waits for those.
+    /// The latest change that this node has committed and that somebody may wait for; 0 before the first.
     pub fn own_change(&self) -> i64 {
         self.shared.changed.load(std::sync::atomic::Ordering::Acquire)
     }
@@ -207,8 +215,9 @@ pub(super) async fn number(conn: &mut Conn, wakes: &[Wake]) -> Result<Option<i64
 /// What a wake-up says was changed: the columns `owner` and `kind`.
 fn subject(wake: &Wake) -> Option<(&str, &'static str)> {
     match wake {
-        Wake::Config(Some(carrier)) | Wake::Health(carrier) => Some((carrier.as_str(), SETUP)),
+        Wake::Config(Some(carrier)) => Some((carrier.as_str(), SETUP)),
         Wake::Config(None) => Some(("", SETUP)),
+        Wake::Health(carrier) => Some((carrier.as_str(), HEALTH)),
         Wake::Keys => Some(("", KEYS)),
         Wake::Work | Wake::Applied => None,
     }

@@ -9,8 +9,11 @@ use hookyard::store::work::{DestinationEffect, NewAttempt, Next};
 
 use super::bed::*;
 
+/// What was changed of these carriers, of which somebody may wait for the latest.
 fn of(last: i64, carriers: &[&str]) -> Changes {
-    Changes { last, carriers: carriers.iter().map(|c| c.parse().unwrap()).collect(), ..Changes::default() }
+    let carriers: Vec<_> = carriers.iter().map(|c| c.parse().unwrap()).collect();
+    let waited_for = if carriers.is_empty() { 0 } else { last };
+    Changes { last, waited_for, carriers, ..Changes::default() }
 }
 
 pub(super) async fn every_change_of_what_is_set_up_takes_a_number(bed: &Bed) {
@@ -32,7 +35,10 @@ pub(super) async fn every_change_of_what_is_set_up_takes_a_number(bed: &Bed) {
     let changes = store.changes(4).await.unwrap();
     assert_eq!((changes.last, changes.shared, changes.keys), (6, true, false));
     store.delete_key(None, &"nobody".parse().unwrap()).await.unwrap();
-    assert_eq!(store.changes(6).await.unwrap(), Changes { last: 7, keys: true, ..Changes::default() });
+    assert_eq!(
+        store.changes(6).await.unwrap(),
+        Changes { last: 7, waited_for: 7, keys: true, ..Changes::default() }
+    );
     assert_eq!(store.own_change(), 7);
 
     // Events take none, except for what an attempt says of its destination; nobody waits for that.
@@ -42,13 +48,18 @@ pub(super) async fn every_change_of_what_is_set_up_takes_a_number(bed: &Bed) {
     let recovered = Some(("crm".parse().unwrap(), DestinationEffect::Recovered));
     let attempt = NewAttempt { destination: recovered, ..attempt(&d, 1, Next::Delivered) };
     record(&store, attempt).await.unwrap();
-    assert_eq!(store.changes(7).await.unwrap(), of(8, &["acme"]));
-    assert_eq!(store.own_change(), 7);
+    let health = Changes { waited_for: 0, ..of(8, &["acme"]) };
+    assert_eq!((store.changes(7).await.unwrap(), store.own_change()), (health.clone(), 7));
+    assert_eq!(
+        store.changes(4).await.unwrap().carriers,
+        health.carriers,
+        "once, though it was changed twice"
+    );
 
     // The numbers outlive their node.
     store.close().await.unwrap();
     let store = bed.open().await;
-    assert_eq!((store.changes(7).await.unwrap(), store.own_change()), (of(8, &["acme"]), 0));
+    assert_eq!((store.changes(7).await.unwrap(), store.own_change()), (health, 0));
 }
 
 pub(super) async fn a_change_that_fails_takes_none(bed: &Bed) {
