@@ -264,7 +264,7 @@ impl Writer {
         if result.as_ref().is_err_and(breaks_connection) {
             self.drop_conn();
         }
-        // The wake-ups come first: who is answered must find them, to see its own writes.
+        // The wake-ups come first: what they wake is under way when the caller goes on.
         if result.is_ok() {
             self.shared.wake(wakes);
         }
