@@ -18,7 +18,7 @@ use crate::matching::Order;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::RegistryError;
-use crate::secrets::MasterKey;
+use crate::secrets::MasterKeys;
 use crate::store::error::AcceptError;
 use crate::store::page::PluginRecord;
 use crate::store::work::Acceptance;
@@ -27,7 +27,7 @@ use crate::store::work::Acceptance;
 #[derive(Debug)]
 pub(crate) struct Doors {
     router: Router,
-    master: MasterKey,
+    master: MasterKeys,
     addresses: AddressPolicy,
     clock: Clock,
     tests: tokio::sync::Semaphore,
@@ -38,7 +38,7 @@ const TESTS: usize = 16;
 
 impl Doors {
     /// Doors to this router.
-    pub(crate) fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
+    pub(crate) fn new(router: Router, master: MasterKeys, addresses: AddressPolicy, clock: Clock) -> Self {
         Self { router, master, addresses, clock, tests: tokio::sync::Semaphore::new(TESTS) }
     }
 }

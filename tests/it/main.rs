@@ -24,5 +24,6 @@ mod operation;
 mod outage;
 mod restart;
 mod retries;
+mod rotation;
 mod swap;
 mod way;

@@ -60,7 +60,8 @@ impl Default for ServerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
     /// The data folder: the SQLite database, the master key, the first admin key and compiled plugins. Made when it is
-    /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder.
+    /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder;
+    /// a node reads it again when it changes.
     pub data: PathBuf,
     /// `sqlite` (a file in the data folder, one process) or `postgres://user:password@host/database`.
     pub database: String,

@@ -22,7 +22,7 @@ use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
-use crate::secrets::MasterKey;
+use crate::secrets::{MasterKeys, SecretsError};
 use crate::store::error::StoreError;
 use crate::store::page::PluginRecord;
 use crate::store::work::Lane;
@@ -67,7 +67,7 @@ pub enum Plugins {
 #[derive(Debug)]
 pub struct Place {
     /// What is sent to; or why it cannot be.
-    pub target: Result<Target, String>,
+    pub target: Result<Target, Unusable>,
     /// How it is reached.
     pub kind: DestinationKind,
     /// Whether it was enabled when this was read.
@@ -78,7 +78,24 @@ pub struct Place {
     failing_since: AtomicI64,
 }
 
+/// Why a destination cannot be sent to. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// This node does not have the master key that sealed its secrets. Another node may; and this one, when it is given
+    /// the key: nothing is wrong with the deliveries.
+    #[error("this node cannot open the destination's secrets: {0}")]
+    Locked(SecretsError),
+    /// What is stored cannot be used.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 impl Place {
+    /// Why this node must leave its deliveries alone although it is enabled.
+    pub fn locked(&self) -> Option<&Unusable> {
+        self.target.as_ref().err().filter(|why| matches!(why, Unusable::Locked(_)))
+    }
+
     /// Since when every attempt has failed.
     pub fn failing_since(&self) -> Option<Millis> {
         Some(Millis(self.failing_since.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
@@ -128,7 +145,7 @@ pub struct DirectoryParts {
     /// What is told each destination's concurrency and rate.
     pub lanes: Lanes,
     /// Opens the destinations' secrets.
-    pub master: MasterKey,
+    pub master: MasterKeys,
     /// Which addresses are allowed.
     pub addresses: AddressPolicy,
     /// The most that a version may ask for.
@@ -206,6 +223,15 @@ impl Directory {
         Ok(())
     }
 
+    /// Reads everything again: what could not be used before may be usable now.
+    ///
+    /// # Errors
+    /// When the store cannot be read; everything stays as it was.
+    pub async fn reload(&self) -> Result<(), StoreError> {
+        let _changes = self.0.changes.lock().await;
+        self.reload_all().await
+    }
+
     async fn reload_all(&self) -> Result<(), StoreError> {
         let mut carriers = HashMap::new();
         for carrier in self.0.parts.store.carriers().await? {
@@ -281,21 +307,29 @@ impl Directory {
     }
 
     /// Opens a destination's secrets and prepares it for sending. The error is for people.
-    pub(super) fn compile(&self, destination: &Destination) -> Result<Target, String> {
+    pub(super) fn compile(&self, destination: &Destination) -> Result<Target, Unusable> {
+        let wrong = |why: &dyn std::fmt::Display| Unusable::Wrong(why.to_string());
         let parts = &self.0.parts;
         let context = secrets_context(&destination.carrier, &destination.name);
-        let plain = parts.master.open(&context, &destination.sealed).map_err(|e| e.to_string())?;
-        let secrets = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
+        let plain = parts.master.open(&context, &destination.sealed).map_err(|why| match why {
+            SecretsError::OtherKey { .. } => Unusable::Locked(why),
+            why => wrong(&why),
+        })?;
+        let secrets = serde_json::from_slice(&plain).map_err(|e| wrong(&e))?;
         let (carrier, name) = (destination.carrier.clone(), destination.name.clone());
-        Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses)
-            .map_err(|e| e.to_string())
+        Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses).map_err(|e| wrong(&e))
     }
 
     fn place_of(&self, destination: &Destination) -> Place {
         let target = self.compile(destination);
-        if let Err(why) = &target {
-            tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
-                "a destination cannot be used; its deliveries fail until it is corrected");
+        match &target {
+            Ok(_) => {}
+            Err(why @ Unusable::Locked(_)) => {
+                tracing::error!(carrier = %destination.carrier, destination = %destination.name, %why,
+                    "a destination cannot be used; its deliveries wait until the key is there");
+            }
+            Err(why) => tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
+                "a destination cannot be used; its deliveries fail until it is corrected"),
         }
         Place {
             target,

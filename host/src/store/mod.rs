@@ -21,6 +21,7 @@ mod read;
 mod record;
 mod retention;
 mod rows;
+pub mod sealed;
 mod sqlite;
 mod statements;
 mod subscriptions;

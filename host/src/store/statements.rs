@@ -6,7 +6,7 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
-    retention, subscriptions, tables,
+    retention, sealed, subscriptions, tables,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -31,6 +31,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("hand", hand::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
+        ("sealed", sealed::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
     ];
     for (file, list) in files {
