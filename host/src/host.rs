@@ -181,14 +181,16 @@ impl Host {
                 () = watch => Ok(()),
             }
         });
-        let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
+        let doors =
+            Arc::new(Doors::new(router.clone(), master, addresses, clock.clone(), &config.server.public_url));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
             checks: doors.clone(),
-            tester: doors,
+            tester: doors.clone(),
+            handshaker: doors,
             clock,
             limits: ApiLimits {
                 component_bytes: usize::try_from(config.plugins.component_bytes_max).unwrap_or(usize::MAX),

@@ -14,6 +14,7 @@ mod author;
 // A whole host, seen from outside.
 mod changes;
 mod faults;
+mod handshake;
 mod ingest;
 mod isolation;
 mod kill;

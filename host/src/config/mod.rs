@@ -42,6 +42,9 @@ pub struct ServerConfig {
     /// Address and port. Port 0 takes a free one, which the log names. An address that is not loopback offers the API
     /// to the network: put TLS in front of it.
     pub listen: SocketAddr,
+    /// Where the API is reached from outside, such as `https://hooks.example.com`: what receivers that are asked for their
+    /// permission are told to call back. Empty: they are told nothing, and can only answer at once.
+    pub public_url: String,
     /// How long a stop waits for work under way, in seconds: 0 drops it at once (it is taken up again at the next
     /// start), at most 600.
     pub stop_soft_s: u64,
@@ -51,7 +54,12 @@ pub struct ServerConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), stop_soft_s: 30, stop_hard_s: 5 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: String::new(),
+            stop_soft_s: 30,
+            stop_hard_s: 5,
+        }
     }
 }
 
@@ -249,6 +257,18 @@ impl Config {
             found.push(Problem {
                 key: "store.database".to_owned(),
                 why: "it takes `sqlite` or an address such as `postgres://user:password@host/database`"
+                    .to_owned(),
+            });
+        }
+        let url = &self.server.public_url;
+        let good = |url: url::Url| {
+            url.scheme() == "https" && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        };
+        if !url.is_empty() && !(url.is_ascii() && url.len() <= 1_024 && url.parse().is_ok_and(good)) {
+            found.push(Problem {
+                key: "server.public_url".to_owned(),
+                why: "it takes an `https` address such as `https://hooks.example.com`, without query, at most 1024 \
+                      characters"
                     .to_owned(),
             });
         }

@@ -27,8 +27,8 @@ const MAX_ERROR: usize = 500;
 /// Sends HTTP requests. Cheap to clone; connections are shared.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    client: reqwest::Client,
-    policy: Arc<AddressPolicy>,
+    pub(super) client: reqwest::Client,
+    pub(super) policy: Arc<AddressPolicy>,
 }
 
 /// Why there is no sender.
@@ -202,7 +202,7 @@ fn judge(answer: &Answer) -> (Outcome, Option<String>) {
 }
 
 /// What an error of the client means, by the types of its causes and never by their text.
-fn fault(error: reqwest::Error) -> (Outcome, Option<String>) {
+pub(super) fn fault(error: reqwest::Error) -> (Outcome, Option<String>) {
     let error = error.without_url();
     let text = causes(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let text = text.chars().take(MAX_ERROR).collect();

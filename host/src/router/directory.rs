@@ -12,6 +12,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use crate::carrier::destination::secrets_context;
+use crate::carrier::handshake::Handshake;
 use crate::carrier::{
     Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef,
     PluginVersion, Sha256Hex, Subscription, SubscriptionState,
@@ -70,6 +71,8 @@ pub struct Place {
     pub target: Result<Target, Unusable>,
     /// How it is reached.
     pub kind: DestinationKind,
+    /// The origin that its receiver was asked with, if it was.
+    pub origin: Option<String>,
     /// Whether it was enabled when this was read.
     state: DestinationState,
     /// Whether an attempt has disabled it since.
@@ -291,16 +294,22 @@ impl Directory {
             });
             view.orders.push(order);
         }
+        let mut handshakes: HashMap<DestinationName, Handshake> =
+            store.handshakes(carrier).await?.into_iter().map(|h| (h.destination.clone(), h)).collect();
         for destination in destinations {
+            let handshake = handshakes.remove(&destination.name);
             let mut rule = rules
                 .get(&destination.name)
                 .copied()
                 .unwrap_or(LaneRules { concurrency: Policy::default().concurrency, rate_per_minute: None });
             rule.concurrency = destination.spec.concurrency.unwrap_or(rule.concurrency);
             rule.rate_per_minute = destination.spec.rate_per_minute.or(rule.rate_per_minute);
+            // Whatever the carrier wants, the receiver's word is kept.
+            let granted = handshake.as_ref().and_then(|h| h.granted_rate);
+            rule.rate_per_minute = rule.rate_per_minute.into_iter().chain(granted).min();
             let lane = Lane { carrier: carrier.clone(), destination: destination.name.clone() };
             self.0.parts.lanes.set_rules(&lane, rule);
-            let place = self.place_of(&destination);
+            let place = self.place_of(&destination, handshake.map(|h| h.spec.origin));
             view.places.insert(destination.name, Arc::new(place));
         }
         Ok(view)
@@ -320,8 +329,11 @@ impl Directory {
         Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses).map_err(|e| wrong(&e))
     }
 
-    fn place_of(&self, destination: &Destination) -> Place {
-        let target = self.compile(destination);
+    fn place_of(&self, destination: &Destination, origin: Option<String>) -> Place {
+        let target = self.compile(destination).map(|target| match &origin {
+            Some(origin) => target.asked_as(origin),
+            None => target,
+        });
         match &target {
             Ok(_) => {}
             Err(why @ Unusable::Locked(_)) => {
@@ -334,6 +346,7 @@ impl Directory {
         Place {
             target,
             kind: destination.spec.kind,
+            origin,
             state: destination.state,
             stopped: AtomicBool::new(false),
             failing_since: AtomicI64::new(destination.failing_since.map_or(0, |at| at.0)),

@@ -8,6 +8,7 @@ use super::Router;
 use super::directory::Place;
 use super::route::DATABASE_PAUSE;
 use crate::carrier::Destination;
+use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Permit, Report};
 use crate::event::{Event, SubscriptionId, time_ordered};
@@ -58,7 +59,11 @@ impl Router {
     /// # Errors
     /// When the destination as it is kept cannot be used.
     pub async fn try_out(&self, destination: &Destination, now: Millis) -> Result<Report, String> {
-        let target = self.directory.compile(destination).map_err(|why| why.to_string())?;
+        let mut target = self.directory.compile(destination).map_err(|why| why.to_string())?;
+        let lane = Lane { carrier: destination.carrier.clone(), destination: destination.name.clone() };
+        if let Some(origin) = self.directory.place(&lane).as_ref().and_then(|place| place.origin.as_deref()) {
+            target = target.asked_as(origin);
+        }
         let event = Event {
             carrier: destination.carrier.clone(),
             id: "hookyard-test".parse().map_err(|e: NameError| e.to_string())?,
@@ -88,6 +93,19 @@ impl Router {
         if let Err(why) = self.store.put_back_delivery(&lane.carrier, &delivery.id, due, why).await {
             tracing::error!(carrier = %lane.carrier, delivery = %delivery.id, %why,
                 "a delivery whose destination's secrets cannot be opened could not be given back");
+        }
+    }
+
+    /// Asks a destination's receiver for its permission.
+    pub async fn ask(
+        &self,
+        destination: &Destination,
+        spec: &HandshakeSpec,
+        callback: Option<&str>,
+    ) -> Reply {
+        match self.directory.compile(destination) {
+            Ok(target) => self.sender.ask(&target, spec, callback).await,
+            Err(why) => Reply::Withheld { why: format!("it was not asked: {why}") },
         }
     }
 

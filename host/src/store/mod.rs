@@ -10,6 +10,7 @@ mod db;
 mod destinations;
 pub mod error;
 mod hand;
+mod handshakes;
 mod idempotency;
 mod node;
 pub mod page;
