@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::destination_views::{DestinationBody, DestinationView, RotateSecret, TestView, open, rotate};
 use super::extract::{Body, Part, Search};
 use super::handshakes::{self, Asking, HandshakeView};
+use super::hide::SecretBody;
 use super::keys::room;
 use super::list::{List, PageQuery};
 use super::problem::{Problem, Problems};
@@ -138,7 +139,7 @@ async fn put(
     of: OfCarrier,
     State(Desk { store, checks, limits, clock, turn, asking }): State<Desk>,
     Part(part): Part<NamePart>,
-    Body(mut body): Body<DestinationBody>,
+    SecretBody(mut body): SecretBody<DestinationBody>,
 ) -> Result<impl IntoResponse, Problem> {
     let mine = turn.mine().await;
     let handshake = body.handshake.take();

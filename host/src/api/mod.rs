@@ -12,6 +12,7 @@ mod document;
 pub mod events;
 pub mod extract;
 pub mod handshakes;
+mod hide;
 pub mod idempotency;
 pub mod keys;
 pub mod list;

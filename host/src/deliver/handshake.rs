@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::http::Sender;
+use super::mask::Mask;
 use super::request::plain_value;
 use super::target::{Target, Way};
 use crate::carrier::handshake::{HandshakeSpec, Reply};
@@ -41,7 +42,10 @@ impl Sender {
     ///
     /// No more than the head of the answer is read.
     pub async fn ask(&self, target: &Target, spec: &HandshakeSpec, callback: Option<&str>) -> Reply {
-        let withheld = |why: String| Reply::Withheld { why };
+        // Whoever knows the callback's address can give permission: it must not come back as a reason.
+        let token = callback.and_then(|callback| callback.rsplit('/').next());
+        let mask = Mask::hiding(callback.into_iter().chain(token));
+        let withheld = |why: String| Reply::Withheld { why: mask.hide_text(why) };
         let Way::Http(http) = &target.way else {
             return withheld("only destinations of kind `http` can be asked".to_owned());
         };
@@ -52,7 +56,10 @@ impl Sender {
         let agent = http.headers.get(USER_AGENT).cloned();
         fill(request.headers_mut(), spec, callback, agent);
         match tokio::time::timeout(DEADLINE, self.client.execute(request)).await {
-            Ok(Ok(answer)) => judge(spec, answer.status().as_u16(), answer.headers()),
+            Ok(Ok(answer)) => match judge(spec, answer.status().as_u16(), answer.headers()) {
+                Reply::Withheld { why } => withheld(why),
+                granted => granted,
+            },
             Ok(Err(error)) => {
                 let (_, why) = super::http::fault(error);
                 withheld(format!("no answer: {}", why.unwrap_or_default()))

@@ -7,6 +7,7 @@ pub mod address;
 pub mod handshake;
 pub mod http;
 pub mod lanes;
+mod mask;
 mod request;
 pub mod sign;
 pub mod target;
