@@ -6,10 +6,11 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::api::state::{
-    Activated, Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened,
-    Uploaded,
+    Activated, Checks, Handshaker, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit,
+    Unopened, Uploaded,
 };
 use crate::carrier::destination::DestinationSecrets;
+use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
 use crate::clock::{self, Clock};
 use crate::deliver::{AddressPolicy, Target, sign};
@@ -19,7 +20,7 @@ use crate::matching::Order;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
-use crate::secrets::MasterKey;
+use crate::secrets::MasterKeys;
 use crate::store::error::AcceptError;
 use crate::store::work::Acceptance;
 
@@ -27,19 +28,31 @@ use crate::store::work::Acceptance;
 #[derive(Debug)]
 pub(crate) struct Doors {
     router: Router,
-    master: MasterKey,
+    master: MasterKeys,
     addresses: AddressPolicy,
     clock: Clock,
+    public_url: String,
     tests: tokio::sync::Semaphore,
+    asks: tokio::sync::Semaphore,
 }
 
 /// Test deliveries under way at once.
 const TESTS: usize = 16;
+/// Receivers that are asked for permission at once; more wait.
+const ASKS: usize = 16;
 
 impl Doors {
-    /// Doors to this router.
-    pub(crate) fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
-        Self { router, master, addresses, clock, tests: tokio::sync::Semaphore::new(TESTS) }
+    /// Doors to this router. `public_url` is where the API is reached from outside; empty when nobody said so.
+    pub(crate) fn new(
+        router: Router,
+        master: MasterKeys,
+        addresses: AddressPolicy,
+        clock: Clock,
+        public_url: &str,
+    ) -> Self {
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let (tests, asks) = (tokio::sync::Semaphore::new(TESTS), tokio::sync::Semaphore::new(ASKS));
+        Self { router, master, addresses, clock, public_url, tests, asks }
     }
 }
 
@@ -147,6 +160,18 @@ impl Tester for Doors {
                 error: report.error,
                 response_body: report.response_body.map(|b| String::from_utf8_lossy(&b).into_owned()),
             })
+        })
+    }
+}
+
+impl Handshaker for Doors {
+    fn ask(&self, destination: Destination, spec: HandshakeSpec, token: String) -> BoxFuture<'_, Reply> {
+        Box::pin(async move {
+            // It is never closed; each request has a deadline, so the wait ends.
+            let _permit = self.asks.acquire().await;
+            let callback = format!("{}/v1/handshake/{token}", self.public_url);
+            let callback = (!self.public_url.is_empty()).then_some(callback.as_str());
+            self.router.ask(&destination, &spec, callback).await
         })
     }
 }

@@ -19,7 +19,6 @@ use uuid::Uuid;
 
 use crate::api::problem::{Code, Problem};
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
-use crate::carrier::destination::secrets_context;
 use crate::carrier::{Limits, Role};
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
@@ -29,10 +28,12 @@ use crate::event::{NodeId, time_ordered};
 use crate::ingest::IngestLimits;
 use crate::lifecycle::{Crash, Lifecycle};
 use crate::plugin::{BreakerConfig, Runtime, RuntimeConfig};
+use crate::rotate;
 use crate::router::{self, Router};
-use crate::secrets::MasterKey;
+use crate::secrets::{KeyFile, KeyFileError, KeyList, MasterKey, MasterKeys, SecretsError, Stamp};
 use crate::server::Server;
 use crate::store::error::StoreError;
+use crate::store::sealed::PLACES;
 use crate::store::{Store, WriterLimits};
 use crate::telemetry::Metrics;
 
@@ -47,6 +48,9 @@ pub enum StartError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The master key cannot be read or written.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
     /// The master key cannot be used.
     #[error("the master key in {path} cannot be used: {why}")]
     MasterKey {
@@ -108,13 +112,17 @@ impl Host {
     ) -> Result<Self, StartError> {
         let data = &config.store.data;
         make_folder(data)?;
-        let master = master_key(&data.join("master.key"))?;
+        let key_file = KeyFile::in_folder(data);
+        // Before the file is read, so that no change falls between.
+        let seen = key_file.stamp()?;
+        let master = MasterKeys::new(master_keys(&key_file)?);
         let store = open_store(config, config.store.migrate, clock.now()).await?;
-        if let Err(error) = master_key_fits(&store, &master, &data.join("master.key")).await {
+        if let Err(error) = master_keys_fit(&store, &master, key_file.path()).await {
             // Nothing has been started yet; only the folder's lock and the node's row are to be given back.
             store.close().await?;
             return Err(error);
         }
+        store.tell_master_keys(master.list().ids()).await?;
         let first_key = first_key(&store, data, clock.now()).await?;
 
         let ceiling = Limits {
@@ -167,14 +175,25 @@ impl Host {
         })
         .await?;
 
-        let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
+        let watch =
+            watch_master_keys(key_file, seen, master.clone(), store.clone(), router.clone(), clock.clone());
+        let stopping = life.soft().clone();
+        life.spawn("master keys", async move {
+            tokio::select! {
+                () = stopping.cancelled() => Ok::<_, StoreError>(()),
+                () = watch => Ok(()),
+            }
+        });
+        let doors =
+            Arc::new(Doors::new(router.clone(), master, addresses, clock.clone(), &config.server.public_url));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
             checks: doors.clone(),
-            tester: doors,
+            tester: doors.clone(),
+            handshaker: doors,
             clock,
             limits: ApiLimits {
                 component_bytes: usize::try_from(config.plugins.component_bytes_max).unwrap_or(usize::MAX),
@@ -333,35 +352,78 @@ fn make_folder(path: &Path) -> Result<(), StartError> {
         .map_err(|why| StartError::File { path: path.to_owned(), why })
 }
 
-fn master_key(path: &Path) -> Result<MasterKey, StartError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => MasterKey::from_base64(text.trim())
-            .map_err(|why| StartError::MasterKey { path: path.to_owned(), why: why.to_string() }),
-        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {
-            let key = MasterKey::from_bytes(clock::random_bytes());
-            write_secret(path, &key.to_base64())?;
-            Ok(key)
-        }
-        Err(why) => Err(StartError::File { path: path.to_owned(), why }),
+fn master_keys(file: &KeyFile) -> Result<KeyList, KeyFileError> {
+    if let Some(list) = file.read()? {
+        return Ok(list);
     }
+    let list = KeyList::of(MasterKey::from_bytes(clock::random_bytes()));
+    file.write(&list)?;
+    Ok(list)
 }
 
-/// Refuses a key that did not seal what the store holds: with it every delivery would fail.
-async fn master_key_fits(store: &Store, master: &MasterKey, path: &Path) -> Result<(), StartError> {
-    for carrier in store.carriers().await? {
-        // One is enough: all are sealed with the same key.
-        let Some(one) = store.destinations(&carrier.id).await?.into_iter().next() else { continue };
-        return match master.open(&secrets_context(&one.carrier, &one.name), &one.sealed) {
-            Ok(_) => Ok(()),
-            Err(why) => Err(StartError::MasterKey {
-                path: path.to_owned(),
-                why: format!(
-                    "it does not open the secrets in the store ({why}); put back the key that sealed them"
-                ),
-            }),
-        };
+/// Refuses keys without the one that sealed what the store holds: with them those deliveries would all wait.
+async fn master_keys_fit(store: &Store, master: &MasterKeys, path: &Path) -> Result<(), StartError> {
+    let unfit = |why: &dyn std::fmt::Display| StartError::MasterKey {
+        path: path.to_owned(),
+        why: format!(
+            "it does not open the secrets in the store ({why}); put back the key that sealed them, on a line of its own"
+        ),
+    };
+    for place in PLACES.iter().filter(|place| !place.is_dispensable()) {
+        let mut after = (String::new(), String::new());
+        loop {
+            let batch = store.sealed(place, &after, rotate::BATCH).await?;
+            let Some(last) = batch.last() else { break };
+            after = last.cursor().clone();
+            for one in &batch {
+                match master.open(&one.context, &one.bytes) {
+                    // What was changed by hand is that one's trouble alone, and is told where it is used.
+                    Ok(_) | Err(SecretsError::Form { .. } | SecretsError::Forged { .. }) => {}
+                    Err(why) => return Err(unfit(&why)),
+                }
+            }
+        }
     }
     Ok(())
+}
+
+/// Takes the keys from the file again whenever it has changed, so that a rotation needs no restart. Ends with the host.
+async fn watch_master_keys(
+    file: KeyFile,
+    mut seen: Option<Stamp>,
+    master: MasterKeys,
+    store: Store,
+    router: Router,
+    clock: Clock,
+) {
+    loop {
+        clock.sleep(rotate::WATCH).await;
+        let stamp = file.stamp().ok().flatten();
+        if stamp == seen {
+            continue;
+        }
+        seen = stamp;
+        match file.read() {
+            Ok(Some(list)) => master.replace(list),
+            // The keys that are known stay in force; a file that was caught half-written will change once more.
+            Ok(None) => {
+                tracing::warn!(file = %file.path().display(), "the master key's file is gone; put it back");
+                continue;
+            }
+            Err(why) => {
+                tracing::warn!(%why, "the master keys could not be read again; those before stay in force");
+                continue;
+            }
+        }
+        let ids = master.list().ids();
+        tracing::info!(keys = ids, "the master keys were read again; the first one seals");
+        // What could not be opened before may open now.
+        let told = store.tell_master_keys(ids).await;
+        if let Err(why) = told.and(router.agreement().refresh().await) {
+            tracing::warn!(%why, "a change of the master keys could not be told; trying again");
+            seen = None;
+        }
+    }
 }
 
 /// The first start on an empty store makes an admin key and writes it beside the data.

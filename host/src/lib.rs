@@ -30,6 +30,8 @@ pub mod retry;
 
 pub mod secrets;
 
+pub mod rotate;
+
 // The only part that composes 2 to 7.
 pub mod router;
 

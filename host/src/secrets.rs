@@ -1,6 +1,13 @@
 //! Secrets at rest: the operator's master key seals what the store keeps of a destination's credentials.
 //!
-//! XChaCha20-Poly1305 with a random nonce. It must not know what the secrets are for, nor where the key came from.
+//! XChaCha20-Poly1305 with a random nonce. `ring` has several keys at once, so that one can follow another; `file` keeps
+//! them in the data folder. It must not know what the secrets are for.
+
+mod file;
+mod ring;
+
+pub use file::{KeyFile, KeyFileError, KeyFileLock, Stamp};
+pub use ring::{KeyList, KeyListError, MAX_KEYS, MasterKeys};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,13 +43,16 @@ pub enum SecretsError {
         context: String,
     },
     /// It was sealed with another key.
-    #[error("a sealed secret of {context} was sealed with master key {sealed_with}, this host has {ours}")]
+    #[error(
+        "a sealed secret of {context} was sealed with master key {sealed_with}, this host has {ours}; put the missing \
+         key into its `master.key`"
+    )]
     OtherKey {
         /// Whose secret.
         context: String,
         /// The id of the key that it was sealed with.
         sealed_with: String,
-        /// The id of this key.
+        /// The id of this key, or those of all that were tried.
         ours: String,
     },
     /// It was changed, or belongs to something else.
@@ -80,6 +90,11 @@ impl MasterKey {
     /// A name for the key that says nothing about it: 8 hexadecimal digits.
     pub fn id(&self) -> String {
         hex(self.id)
+    }
+
+    /// Whether this key sealed it, by what it says of itself.
+    pub fn has_sealed(&self, sealed: &[u8]) -> bool {
+        sealed.first() == Some(&VERSION) && sealed.get(1..1 + KEY_ID) == Some(&self.id)
     }
 
     /// Encrypts `plaintext`. It opens only under the same `context` (`carrier/name`), so that a row's secrets cannot be

@@ -15,6 +15,7 @@ mod author;
 // A whole host, seen from outside.
 mod changes;
 mod faults;
+mod handshake;
 mod ingest;
 mod isolation;
 mod kill;
@@ -25,5 +26,6 @@ mod operation;
 mod outage;
 mod restart;
 mod retries;
+mod rotation;
 mod swap;
 mod way;

@@ -8,10 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::handshakes::HandshakeView;
 use super::problem::{Code, Problem};
 use super::state::{Checks, TestError, TestOutcome, Unfit};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
+use crate::carrier::handshake::HandshakeSpec;
 use crate::carrier::{Destination, DestinationKind, DestinationSpec, DestinationState};
 use crate::clock::Millis;
 use crate::event::DestinationName;
@@ -44,6 +46,10 @@ pub struct DestinationBody {
     /// What to do about the signing secret. Absent: as before.
     #[serde(default)]
     pub signing: Option<Signing>,
+    /// What to ask the receiver's permission with (CloudEvents, HTTP 1.1 Web Hooks, section 4). Until it is given,
+    /// deliveries are held. Absent: the receiver is not asked.
+    #[serde(default)]
+    pub handshake: Option<HandshakeSpec>,
 }
 
 /// What to do about a destination's signing secret.
@@ -160,6 +166,9 @@ pub struct DestinationView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<i64>)]
     pub failing_since_ms: Option<Millis>,
+    /// How far the handshake with its receiver has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handshake: Option<HandshakeView>,
     /// When it was made, in Unix milliseconds.
     #[schema(value_type = i64)]
     pub created_ms: Millis,
@@ -203,6 +212,7 @@ impl DestinationView {
             state: destination.state,
             disabled_reason: destination.disabled_reason.clone(),
             failing_since_ms: destination.failing_since,
+            handshake: None,
             created_ms: destination.created,
             updated_ms: destination.updated,
             signing_secret: None,

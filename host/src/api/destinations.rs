@@ -11,6 +11,8 @@ use utoipa_axum::routes;
 
 use super::destination_views::{DestinationBody, DestinationView, RotateSecret, TestView, open, rotate};
 use super::extract::{Body, Part, Search};
+use super::handshakes::{self, Asking, HandshakeView};
+use super::hide::SecretBody;
 use super::keys::room;
 use super::list::{List, PageQuery};
 use super::problem::{Problem, Problems};
@@ -18,6 +20,7 @@ use super::proof::OfCarrier;
 use super::state::{ApiLimits, ApiState, Checks, Tester, Turn};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::destination::secrets_context;
+use crate::carrier::handshake::WAITING;
 use crate::carrier::{Destination, DestinationState};
 use crate::clock::Clock;
 use crate::event::{CarrierId, DestinationName};
@@ -34,8 +37,8 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
 }
 
 #[derive(Debug, Deserialize)]
-struct NamePart {
-    destination: DestinationName,
+pub(super) struct NamePart {
+    pub(super) destination: DestinationName,
 }
 
 /// What changing a destination takes.
@@ -46,6 +49,7 @@ struct Desk {
     limits: Arc<ApiLimits>,
     clock: Clock,
     turn: Turn,
+    asking: Asking,
 }
 
 impl FromRef<ApiState> for Desk {
@@ -56,6 +60,7 @@ impl FromRef<ApiState> for Desk {
             limits: FromRef::from_ref(state),
             clock: FromRef::from_ref(state),
             turn: FromRef::from_ref(state),
+            asking: FromRef::from_ref(state),
         }
     }
 }
@@ -68,7 +73,7 @@ async fn find(
     Ok(store.destinations(carrier).await?.into_iter().find(|destination| destination.name == *name))
 }
 
-async fn existing(
+pub(super) async fn existing(
     store: &Store,
     carrier: &CarrierId,
     name: &DestinationName,
@@ -100,7 +105,12 @@ async fn list(
     let all = store.destinations(&of.carrier).await?;
     let cut =
         List::cut(all, &page, |one| one.name.as_str(), |one| DestinationView::of(&one, checks.as_ref()));
-    let items = cut.items.into_iter().collect::<Result<_, _>>()?;
+    let mut items = cut.items.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for handshake in store.handshakes(&of.carrier).await? {
+        if let Some(view) = items.iter_mut().find(|view| view.name == handshake.destination) {
+            view.handshake = Some(HandshakeView::from(handshake));
+        }
+    }
     Ok(axum::Json(List::<DestinationView> { items, next: cut.next }))
 }
 
@@ -113,25 +123,26 @@ async fn get(
     State(checks): State<Arc<dyn Checks>>,
     Part(part): Part<NamePart>,
 ) -> Result<impl IntoResponse, Problem> {
-    let destination = existing(&store, &of.carrier, &part.destination).await?;
-    Ok(axum::Json(DestinationView::of(&destination, checks.as_ref())?))
+    Ok(axum::Json(handshakes::view(&store, &of.carrier, &part.destination, checks.as_ref()).await?))
 }
 
 /// Make or replace a destination
 ///
 /// Members that are absent take their defaults, except `headers` and `signing`, which stay as they were. A generated
-/// signing secret is in this answer and never again.
+/// signing secret is in this answer and never again. With a `handshake` the receiver is asked for its permission before this
+/// is answered, unless it has given just this before.
 #[utoipa::path(put, path = "/v1/carriers/{carrier}/destinations/{destination}", tag = "destinations",
     request_body = DestinationBody, responses(
     (status = 200, description = "It was replaced", body = DestinationView),
     (status = 201, description = "It was made", body = DestinationView), Problems))]
 async fn put(
     of: OfCarrier,
-    State(Desk { store, checks, limits, clock, turn }): State<Desk>,
+    State(Desk { store, checks, limits, clock, turn, asking }): State<Desk>,
     Part(part): Part<NamePart>,
-    Body(body): Body<DestinationBody>,
+    SecretBody(mut body): SecretBody<DestinationBody>,
 ) -> Result<impl IntoResponse, Problem> {
-    let _turn = turn.mine().await;
+    let mine = turn.mine().await;
+    let handshake = body.handshake.take();
     let checks = checks.as_ref();
     let earlier = find(&store, &of.carrier, &part.destination).await?;
     let before = earlier.as_ref().map(|one| open(one, checks)).transpose()?.unwrap_or_default();
@@ -142,13 +153,15 @@ async fn put(
         room("destinations", store.destinations(&of.carrier).await?.len(), limits.destinations)?;
     }
     let now = clock.now();
+    let whose = (&of.carrier, &part.destination);
+    let begun = asking.begin(whose, spec.url.as_deref(), handshake, false).await?;
     let mut destination = earlier.unwrap_or(Destination {
         carrier: of.carrier,
         name: part.destination,
         spec: spec.clone(),
         sealed: Vec::new(),
-        state: DestinationState::Enabled,
-        disabled_reason: None,
+        state: if begun.is_some() { DestinationState::Disabled } else { DestinationState::Enabled },
+        disabled_reason: begun.as_ref().map(|_| WAITING.to_owned()),
         failing_since: None,
         created: now,
         updated: now,
@@ -156,7 +169,13 @@ async fn put(
     (destination.spec, destination.updated) = (spec, now);
     destination.sealed = sealed(&destination, &secrets, checks)?;
     store.put_destination(destination.clone()).await?;
-    Ok((status, axum::Json(DestinationView::of(&destination, checks)?.showing(fresh, checks))))
+    // The receiver takes its time, and others must not wait for it.
+    drop(mine);
+    if let Some(begun) = begun {
+        asking.ask(&destination, begun).await?;
+    }
+    let view = handshakes::view(&store, &destination.carrier, &destination.name, checks).await?;
+    Ok((status, axum::Json(view.showing(fresh, checks))))
 }
 
 /// Delete a destination
@@ -193,12 +212,14 @@ async fn rotate_secret(
     destination.sealed = sealed(&destination, &secrets, checks)?;
     destination.updated = clock.now();
     store.put_destination(destination.clone()).await?;
-    Ok(axum::Json(DestinationView::of(&destination, checks)?.showing(Some(fresh), checks)))
+    let view = handshakes::view(&store, &of.carrier, &part.destination, checks).await?;
+    Ok(axum::Json(view.showing(Some(fresh), checks)))
 }
 
 /// Enable a destination
 ///
-/// What was held for it is sent now.
+/// What was held for it is sent now. Where a receiver's permission is waited for, this takes an admin's key, which gives
+/// it in the receiver's place.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/destinations/{destination}/enable", tag = "destinations",
     responses((status = 200, description = "The destination", body = DestinationView), Problems))]
 async fn enable(
@@ -209,8 +230,9 @@ async fn enable(
     Part(part): Part<NamePart>,
 ) -> Result<impl IntoResponse, Problem> {
     let (carrier, name) = (&of.carrier, &part.destination);
+    handshakes::allow(&store, &of, name, clock.now()).await?;
     store.set_destination_state(carrier, name, DestinationState::Enabled, None, clock.now()).await?;
-    Ok(axum::Json(DestinationView::of(&existing(&store, carrier, name).await?, checks.as_ref())?))
+    Ok(axum::Json(handshakes::view(&store, carrier, name, checks.as_ref()).await?))
 }
 
 /// Disable a destination
@@ -228,7 +250,7 @@ async fn disable(
     let (carrier, name) = (&of.carrier, &part.destination);
     let reason = Some(format!("disabled with the key {}", of.principal.key));
     store.set_destination_state(carrier, name, DestinationState::Disabled, reason, clock.now()).await?;
-    Ok(axum::Json(DestinationView::of(&existing(&store, carrier, name).await?, checks.as_ref())?))
+    Ok(axum::Json(handshakes::view(&store, carrier, name, checks.as_ref()).await?))
 }
 
 /// Send an example to a destination
@@ -243,5 +265,6 @@ async fn test(
     Part(part): Part<NamePart>,
 ) -> Result<impl IntoResponse, Problem> {
     let destination = existing(&store, &of.carrier, &part.destination).await?;
+    handshakes::must_not_wait(&store, &of.carrier, &part.destination).await?;
     Ok(axum::Json(TestView::from(tester.test(destination).await?)))
 }

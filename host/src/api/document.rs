@@ -60,7 +60,7 @@ pub(super) fn frame() -> OpenApi {
 }
 
 /// What each part of a path is.
-const PARTS: [(&str, &str); 8] = [
+const PARTS: [(&str, &str); 9] = [
     ("carrier", "The carrier's id, or `me` for the key's own."),
     ("key", "The key's id."),
     ("destination", "The destination's name."),
@@ -69,6 +69,7 @@ const PARTS: [(&str, &str); 8] = [
     ("version", "The version's number."),
     ("table", "The table's name."),
     ("event", "The event's id."),
+    ("token", "What the receiver was told."),
 ];
 
 /// Adds what all operations have: keys, parts of the path, `Idempotency-Key` for every POST.
@@ -146,6 +147,7 @@ get /v1/carriers/{carrier}/subscriptions
 get /v1/carriers/{carrier}/subscriptions/{subscription}
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
+get /v1/handshake/{token}
 get /v1/keys
 get /v1/openapi.json
 get /v1/plugins
@@ -160,6 +162,7 @@ post /v1/carriers/{carrier}/destinations/{destination}/disable
 post /v1/carriers/{carrier}/destinations/{destination}/enable
 post /v1/carriers/{carrier}/destinations/{destination}/rotate-secret
 post /v1/carriers/{carrier}/destinations/{destination}/test
+post /v1/carriers/{carrier}/destinations/{destination}/validate
 post /v1/carriers/{carrier}/events/{event}/routings/{subscription}/retry
 post /v1/carriers/{carrier}/keys
 post /v1/carriers/{carrier}/plugins/{plugin}/activate
@@ -169,6 +172,7 @@ post /v1/carriers/{carrier}/subscriptions
 post /v1/carriers/{carrier}/subscriptions/{subscription}/pause
 post /v1/carriers/{carrier}/subscriptions/{subscription}/resume
 post /v1/events
+post /v1/handshake/{token}
 post /v1/keys
 post /v1/plugins/{plugin}/activate
 post /v1/plugins/{plugin}/rollback
@@ -206,7 +210,7 @@ put /v1/carriers/{carrier}/tables/{table}";
         let document = document();
         for (route, operation) in operations(&document) {
             assert!(operation["summary"].as_str().is_some_and(|s| !s.is_empty()), "{route}: summary");
-            let open = route == "get /v1/openapi.json";
+            let open = route == "get /v1/openapi.json" || route.ends_with(" /v1/handshake/{token}");
             let schemes = operation["security"].as_array().unwrap();
             assert_eq!(schemes.iter().any(|s| s.get("api_key").is_some()), !open, "{route}: security");
             for status in ["401", "404", "422", "503"] {

@@ -22,6 +22,7 @@ use super::state::{ApiLimits, ApiState, Checks};
 use crate::carrier::KeyId;
 use crate::clock::Clock;
 use crate::ingest::IngestLimits;
+use crate::store::sealed::answer_context;
 use crate::store::{Remembered, Store};
 
 /// Bytes of an answer that is remembered; the largest is that of a full batch of events.
@@ -126,10 +127,6 @@ async fn read(state: &ApiState, request: Request) -> Result<(Request, [u8; 32]),
     Ok((Request::from_parts(parts, Body::from(body)), hash.finalize().into()))
 }
 
-fn context(key: &KeyId, name: &str) -> String {
-    format!("idempotency/{key}/{name}")
-}
-
 fn replay(
     state: &ApiState,
     key: &KeyId,
@@ -143,8 +140,9 @@ fn replay(
     }
     let unreadable = || Problem::new(Code::Internal, "the remembered answer cannot be read");
     let sealed = STANDARD_NO_PAD.decode(&earlier.body).map_err(|_| unreadable())?;
-    let body =
-        <Arc<dyn Checks>>::from_ref(state).open(&context(key, name), &sealed).map_err(|_| unreadable())?;
+    let body = <Arc<dyn Checks>>::from_ref(state)
+        .open(&answer_context(key, name), &sealed)
+        .map_err(|_| unreadable())?;
     let status = StatusCode::from_u16(earlier.status).map_err(|_| unreadable())?;
     let mut response = (status, body).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -166,7 +164,7 @@ async fn remember(
     let body = to_bytes(body, ANSWER_BYTES)
         .await
         .map_err(|_| Problem::new(Code::Internal, "the answer is too large to be remembered"))?;
-    let sealed = <Arc<dyn Checks>>::from_ref(state).seal(&context(key, name), &body);
+    let sealed = <Arc<dyn Checks>>::from_ref(state).seal(&answer_context(key, name), &body);
     let answer =
         Remembered { request: digest, status: parts.status.as_u16(), body: STANDARD_NO_PAD.encode(sealed) };
     Store::from_ref(state).remember(key, name, answer, Clock::from_ref(state).now()).await?;

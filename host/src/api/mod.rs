@@ -11,6 +11,8 @@ pub mod destinations;
 mod document;
 pub mod events;
 pub mod extract;
+pub mod handshakes;
+mod hide;
 pub mod idempotency;
 pub mod keys;
 pub mod list;
@@ -31,7 +33,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::{KeyRing, Principal, mint};
-pub use state::{Activated, ApiLimits, ApiParts, ApiState, Checks, PluginAdmin, Tester};
+pub use state::{Activated, ApiLimits, ApiParts, ApiState, Checks, Handshaker, PluginAdmin, Tester};
 
 use crate::ingest::{self, IngestLimits};
 use extract::BodyLimit;
@@ -44,6 +46,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(carriers::routes())
         .merge(keys::routes())
         .merge(destinations::routes())
+        .merge(handshakes::routes())
         .merge(subscriptions::routes())
         .merge(plugins::routes())
         .merge(events::routes())

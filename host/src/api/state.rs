@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use super::auth::KeyRing;
 use super::idempotency::Flights;
 use crate::carrier::destination::DestinationSecrets;
+use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
 use crate::clock::Clock;
 use crate::event::PluginName;
@@ -235,6 +236,13 @@ pub enum TestError {
     Host(String),
 }
 
+/// Asks receivers for their permission.
+pub trait Handshaker: Send + Sync {
+    /// Asks the receiver of a destination now, once. `token` is what the address for a later permission ends with, where
+    /// the host can be called back.
+    fn ask(&self, destination: Destination, spec: HandshakeSpec, token: String) -> BoxFuture<'_, Reply>;
+}
+
 /// Changes that read before they write take turns, so that on one node none is lost: a secret that was shown once must be
 /// the one that is kept.
 #[derive(Debug, Clone, Default)]
@@ -260,6 +268,8 @@ pub struct ApiParts {
     pub checks: Arc<dyn Checks>,
     /// Test deliveries.
     pub tester: Arc<dyn Tester>,
+    /// Receivers' permissions.
+    pub handshaker: Arc<dyn Handshaker>,
     /// The time.
     pub clock: Clock,
     /// How much may be set up.
@@ -328,6 +338,7 @@ pieces! {
     Arc<dyn PluginAdmin> = parts.plugins;
     Arc<dyn Checks> = parts.checks;
     Arc<dyn Tester> = parts.tester;
+    Arc<dyn Handshaker> = parts.handshaker;
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;
     Flights = flights;

@@ -3,6 +3,7 @@
 //! Plain data with its checks; what the API takes and the store keeps. It must not know how either works.
 
 pub mod destination;
+pub mod handshake;
 pub mod key;
 pub mod plugin;
 pub mod subscription;

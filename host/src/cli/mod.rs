@@ -39,7 +39,7 @@ enum Command {
     Check(ConfigArgs),
     /// Bring the database's schema up to date.
     Migrate(ConfigArgs),
-    /// Make an API key.
+    /// Make an API key, or rotate the master key.
     Key(key::Args),
     /// Post an event to a running host.
     Send(send::Args),

@@ -58,6 +58,9 @@ pub struct ServerConfig {
     /// take to read an answer. Longer than the rest that a proxy in front allows its own connections, or it will now and
     /// then send into one that was just closed.
     pub idle_ms: u64,
+    /// Where the API is reached from outside, such as `https://hooks.example.com`: what receivers that are asked for their
+    /// permission are told to call back. Empty: they are told nothing, and can only answer at once.
+    pub public_url: String,
     /// How long a stop waits for work under way, in seconds: 0 drops it at once (it is taken up again at the next
     /// start), at most 600.
     pub stop_soft_s: u64,
@@ -73,6 +76,7 @@ impl Default for ServerConfig {
             head_ms: 10_000,
             body_ms: 30_000,
             idle_ms: 75_000,
+            public_url: String::new(),
             stop_soft_s: 30,
             stop_hard_s: 5,
         }
@@ -84,7 +88,8 @@ impl Default for ServerConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
     /// The data folder: the SQLite database, the master key, the first admin key and compiled plugins. Made when it is
-    /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder.
+    /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder;
+    /// a node reads it again when it changes.
     pub data: PathBuf,
     /// `sqlite` (a file in the data folder, one process) or `postgres://user:password@host/database`.
     pub database: String,
@@ -277,6 +282,18 @@ impl Config {
             found.push(Problem {
                 key: "store.database".to_owned(),
                 why: "it takes `sqlite` or an address such as `postgres://user:password@host/database`"
+                    .to_owned(),
+            });
+        }
+        let url = &self.server.public_url;
+        let good = |url: url::Url| {
+            url.scheme() == "https" && url.has_host() && url.query().is_none() && url.fragment().is_none()
+        };
+        if !url.is_empty() && !(url.is_ascii() && url.len() <= 1_024 && url.parse().is_ok_and(good)) {
+            found.push(Problem {
+                key: "server.public_url".to_owned(),
+                why: "it takes an `https` address such as `https://hooks.example.com`, without query, at most 1024 \
+                      characters"
                     .to_owned(),
             });
         }

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, RETRY_AFTER};
 
 use super::address::{AddressPolicy, BlockedAddress, GuardedResolver, Unresolved};
+use super::mask::Mask;
 use super::request::{self, Built, show};
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
@@ -27,8 +28,8 @@ const MAX_ERROR: usize = 500;
 /// Sends HTTP requests. Cheap to clone; connections are shared.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    client: reqwest::Client,
-    policy: Arc<AddressPolicy>,
+    pub(super) client: reqwest::Client,
+    pub(super) policy: Arc<AddressPolicy>,
 }
 
 /// Why there is no sender.
@@ -72,6 +73,8 @@ struct Answer {
     headers: Option<String>,
     retry_after: Option<Duration>,
     body: BytesMut,
+    /// What is not kept of it.
+    mask: Mask,
 }
 
 impl Sender {
@@ -117,6 +120,9 @@ impl Sender {
             (Err(why), _) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
             (Ok(built), Some(blocked)) => (built.shown, Outcome::Blocked, Some(blocked.to_string())),
             (Ok(Built { request, shown }), None) => {
+                if let Way::Http(http) = &target.way {
+                    answer.mask = http.mask.with(request.headers());
+                }
                 let done = tokio::time::timeout(timeout, self.exchange(request, &mut answer, now)).await;
                 let (outcome, error) = match done {
                     Ok(Ok(())) => judge(&answer),
@@ -129,16 +135,17 @@ impl Sender {
                 (shown, outcome, error)
             }
         };
+        let Answer { status, headers, body, mask, .. } = answer;
         Report {
             started: now,
             duration_us: u64::try_from(watch.elapsed().as_micros()).unwrap_or(u64::MAX),
             kind: outcome.kind(),
             outcome,
-            status: answer.status,
-            error,
+            status,
+            error: error.map(|text| mask.hide_text(text)),
             request,
-            response_headers: answer.headers,
-            response_body: (!answer.body.is_empty()).then(|| answer.body.freeze()),
+            response_headers: headers.map(|text| mask.hide_text(text)),
+            response_body: (!body.is_empty()).then(|| mask.hide(&body).into_owned().into()),
         }
     }
 
@@ -202,7 +209,7 @@ fn judge(answer: &Answer) -> (Outcome, Option<String>) {
 }
 
 /// What an error of the client means, by the types of its causes and never by their text.
-fn fault(error: reqwest::Error) -> (Outcome, Option<String>) {
+pub(super) fn fault(error: reqwest::Error) -> (Outcome, Option<String>) {
     let error = error.without_url();
     let text = causes(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
     let text = text.chars().take(MAX_ERROR).collect();

@@ -4,8 +4,10 @@
 //! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
 
 pub mod address;
+pub mod handshake;
 pub mod http;
 pub mod lanes;
+mod mask;
 mod request;
 pub mod sign;
 pub mod target;

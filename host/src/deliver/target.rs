@@ -9,6 +9,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USE
 use url::{Host, Url};
 
 use super::address::{AddressPolicy, BlockedAddress};
+use super::mask::Mask;
 use super::request::{is_reserved, plain_value};
 use super::sign::{SecretError, Signer};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
@@ -48,6 +49,8 @@ pub(super) struct HttpTarget {
     /// `accept`, `content-type`, `user-agent` and the static headers, which are marked as sensitive.
     pub(super) headers: HeaderMap,
     pub(super) signer: Signer,
+    /// What must not be kept when a receiver repeats it.
+    pub(super) mask: Mask,
 }
 
 /// Why a destination was refused. Never holds a secret.
@@ -205,7 +208,8 @@ impl HttpTarget {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         add_static(&mut headers, secrets)?;
-        Ok(Self { url, literal, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
+        let signer = Signer::compile(&secrets.signing)?;
+        Ok(Self { url, literal, method: spec.method, headers, signer, mask: Mask::of(secrets) })
     }
 }
 

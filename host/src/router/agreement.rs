@@ -107,6 +107,16 @@ impl Agreement {
         Ok(())
     }
 
+    /// Reads everything again: what could not be used before may be usable now.
+    ///
+    /// # Errors
+    /// When the store cannot be read; everything stays as it was.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        // Held meanwhile, since only one hand may change the directory.
+        let _applied = self.0.applied.lock().await;
+        self.0.directory.reload_all().await
+    }
+
     /// Takes part no more: called when this node starts no more work. What it finishes goes by what it knows.
     ///
     /// # Errors

@@ -166,7 +166,7 @@ impl Router {
     }
 
     async fn claim_lane(&self, lane: &Lane, now: Millis) -> Result<(), StoreError> {
-        if self.directory.place(lane).is_some_and(|p| !p.is_enabled()) {
+        if self.directory.place(lane).is_some_and(|p| !p.is_enabled() || p.locked().is_some()) {
             return Ok(());
         }
         loop {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use arc_swap::ArcSwap;
 
 use crate::carrier::destination::secrets_context;
+use crate::carrier::handshake::Handshake;
 use crate::carrier::{
     Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef,
     PluginVersion, Sha256Hex, Subscription, SubscriptionState,
@@ -20,7 +21,7 @@ use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
-use crate::secrets::MasterKey;
+use crate::secrets::{MasterKeys, SecretsError};
 use crate::store::Store;
 use crate::store::agreement::{Changes, Trouble};
 use crate::store::error::StoreError;
@@ -68,9 +69,11 @@ pub enum Plugins {
 #[derive(Debug)]
 pub struct Place {
     /// What is sent to; or why it cannot be.
-    pub target: Result<Target, String>,
+    pub target: Result<Target, Unusable>,
     /// How it is reached.
     pub kind: DestinationKind,
+    /// The origin that its receiver was asked with, if it was.
+    pub origin: Option<String>,
     /// Whether it was enabled when this was read.
     state: DestinationState,
     /// Whether an attempt has disabled it since.
@@ -79,7 +82,24 @@ pub struct Place {
     failing_since: AtomicI64,
 }
 
+/// Why a destination cannot be sent to. Never holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// This node does not have the master key that sealed its secrets. Another node may; and this one, when it is given
+    /// the key: nothing is wrong with the deliveries.
+    #[error("this node cannot open the destination's secrets: {0}")]
+    Locked(SecretsError),
+    /// What is stored cannot be used.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 impl Place {
+    /// Why this node must leave its deliveries alone although it is enabled.
+    pub fn locked(&self) -> Option<&Unusable> {
+        self.target.as_ref().err().filter(|why| matches!(why, Unusable::Locked(_)))
+    }
+
     /// Since when every attempt has failed.
     pub fn failing_since(&self) -> Option<Millis> {
         Some(Millis(self.failing_since.load(Ordering::Relaxed))).filter(|at| at.0 != 0)
@@ -127,7 +147,7 @@ pub struct DirectoryParts {
     /// What is told each destination's concurrency and rate.
     pub lanes: Lanes,
     /// Opens the destinations' secrets.
-    pub master: MasterKey,
+    pub master: MasterKeys,
     /// Which addresses are allowed.
     pub addresses: AddressPolicy,
     /// The most that a version may ask for.
@@ -199,7 +219,11 @@ impl Directory {
         Ok(())
     }
 
-    async fn reload_all(&self) -> Result<(), StoreError> {
+    /// Reads everything again. Only the agreement calls it, as it does [`Directory::apply`].
+    ///
+    /// # Errors
+    /// When the store cannot be read; everything stays as it was.
+    pub(super) async fn reload_all(&self) -> Result<(), StoreError> {
         let mut carriers = HashMap::new();
         for carrier in self.0.parts.store.carriers().await? {
             let view = self.view(&carrier.id).await?;
@@ -259,41 +283,59 @@ impl Directory {
             });
             view.orders.push(order);
         }
+        let mut handshakes: HashMap<DestinationName, Handshake> =
+            store.handshakes(carrier).await?.into_iter().map(|h| (h.destination.clone(), h)).collect();
         for destination in destinations {
+            let handshake = handshakes.remove(&destination.name);
             let mut rule = rules
                 .get(&destination.name)
                 .copied()
                 .unwrap_or(LaneRules { concurrency: Policy::default().concurrency, rate_per_minute: None });
             rule.concurrency = destination.spec.concurrency.unwrap_or(rule.concurrency);
             rule.rate_per_minute = destination.spec.rate_per_minute.or(rule.rate_per_minute);
+            // Whatever the carrier wants, the receiver's word is kept.
+            let granted = handshake.as_ref().and_then(|h| h.granted_rate);
+            rule.rate_per_minute = rule.rate_per_minute.into_iter().chain(granted).min();
             let lane = Lane { carrier: carrier.clone(), destination: destination.name.clone() };
             self.0.parts.lanes.set_rules(&lane, rule);
-            let place = self.place_of(&destination);
+            let place = self.place_of(&destination, handshake.map(|h| h.spec.origin));
             view.places.insert(destination.name, Arc::new(place));
         }
         Ok(view)
     }
 
     /// Opens a destination's secrets and prepares it for sending. The error is for people.
-    pub(super) fn compile(&self, destination: &Destination) -> Result<Target, String> {
+    pub(super) fn compile(&self, destination: &Destination) -> Result<Target, Unusable> {
+        let wrong = |why: &dyn std::fmt::Display| Unusable::Wrong(why.to_string());
         let parts = &self.0.parts;
         let context = secrets_context(&destination.carrier, &destination.name);
-        let plain = parts.master.open(&context, &destination.sealed).map_err(|e| e.to_string())?;
-        let secrets = serde_json::from_slice(&plain).map_err(|e| e.to_string())?;
+        let plain = parts.master.open(&context, &destination.sealed).map_err(|why| match why {
+            SecretsError::OtherKey { .. } => Unusable::Locked(why),
+            why => wrong(&why),
+        })?;
+        let secrets = serde_json::from_slice(&plain).map_err(|e| wrong(&e))?;
         let (carrier, name) = (destination.carrier.clone(), destination.name.clone());
-        Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses)
-            .map_err(|e| e.to_string())
+        Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses).map_err(|e| wrong(&e))
     }
 
-    fn place_of(&self, destination: &Destination) -> Place {
-        let target = self.compile(destination);
-        if let Err(why) = &target {
-            tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
-                "a destination cannot be used; its deliveries fail until it is corrected");
+    fn place_of(&self, destination: &Destination, origin: Option<String>) -> Place {
+        let target = self.compile(destination).map(|target| match &origin {
+            Some(origin) => target.asked_as(origin),
+            None => target,
+        });
+        match &target {
+            Ok(_) => {}
+            Err(why @ Unusable::Locked(_)) => {
+                tracing::error!(carrier = %destination.carrier, destination = %destination.name, %why,
+                    "a destination cannot be used; its deliveries wait until the key is there");
+            }
+            Err(why) => tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
+                "a destination cannot be used; its deliveries fail until it is corrected"),
         }
         Place {
             target,
             kind: destination.spec.kind,
+            origin,
             state: destination.state,
             stopped: AtomicBool::new(false),
             failing_since: AtomicI64::new(destination.failing_since.map_or(0, |at| at.0)),

@@ -55,7 +55,7 @@ pub struct Parts {
     /// What makes HTTP requests.
     pub sender: Sender,
     /// Opens secrets.
-    pub master: crate::secrets::MasterKey,
+    pub master: crate::secrets::MasterKeys,
     /// Which addresses are allowed.
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.

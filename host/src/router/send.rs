@@ -8,6 +8,7 @@ use super::Router;
 use super::directory::Place;
 use super::route::DATABASE_PAUSE;
 use crate::carrier::Destination;
+use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Permit, Report};
 use crate::event::{Event, SubscriptionId, time_ordered};
@@ -33,12 +34,17 @@ impl Router {
             }
             return;
         }
+        if let Some(why) = place.as_ref().and_then(|p| p.locked()) {
+            drop(permit);
+            self.put_back(delivery, lane, why.to_string()).await;
+            return;
+        }
         let policy = self.policy(&delivery);
         let now = self.clock.now();
         self.metrics.attempt_lateness_seconds.observe(now.since(delivery.due).as_secs_f64());
         let report = match place.as_deref().map(|p| &p.target) {
             Some(Ok(target)) => self.sender.attempt(target, &delivery, policy.timeout, now).await,
-            Some(Err(why)) => unavailable(now, why.clone()),
+            Some(Err(why)) => unavailable(now, why.to_string()),
             None => unavailable(now, format!("there is no destination `{}`", delivery.destination)),
         };
         drop(permit);
@@ -53,7 +59,11 @@ impl Router {
     /// # Errors
     /// When the destination as it is kept cannot be used.
     pub async fn try_out(&self, destination: &Destination, now: Millis) -> Result<Report, String> {
-        let target = self.directory.compile(destination)?;
+        let mut target = self.directory.compile(destination).map_err(|why| why.to_string())?;
+        let lane = Lane { carrier: destination.carrier.clone(), destination: destination.name.clone() };
+        if let Some(origin) = self.directory.place(&lane).as_ref().and_then(|place| place.origin.as_deref()) {
+            target = target.asked_as(origin);
+        }
         let event = Event {
             carrier: destination.carrier.clone(),
             id: "hookyard-test".parse().map_err(|e: NameError| e.to_string())?,
@@ -74,6 +84,29 @@ impl Router {
             due: now,
         };
         Ok(self.sender.attempt(&target, &delivery, Policy::default().timeout, now).await)
+    }
+
+    /// Gives back a delivery that this node cannot make, without an attempt: a node that has the key may take it at once,
+    /// and this one looks again.
+    async fn put_back(&self, delivery: HeldDelivery, lane: Lane, why: String) {
+        let due = self.clock.now();
+        if let Err(why) = self.store.put_back_delivery(&lane.carrier, &delivery.id, due, why).await {
+            tracing::error!(carrier = %lane.carrier, delivery = %delivery.id, %why,
+                "a delivery whose destination's secrets cannot be opened could not be given back");
+        }
+    }
+
+    /// Asks a destination's receiver for its permission.
+    pub async fn ask(
+        &self,
+        destination: &Destination,
+        spec: &HandshakeSpec,
+        callback: Option<&str>,
+    ) -> Reply {
+        match self.directory.compile(destination) {
+            Ok(target) => self.sender.ask(&target, spec, callback).await,
+            Err(why) => Reply::Withheld { why: format!("it was not asked: {why}") },
+        }
     }
 
     fn policy(&self, delivery: &HeldDelivery) -> Arc<Policy> {

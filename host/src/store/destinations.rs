@@ -164,6 +164,7 @@ impl Store {
                 if gone == 0 {
                     return Ok(false);
                 }
+                super::handshakes::forget(w.conn, &carrier, &name).await?;
                 let lane = lane(carrier.as_str(), name.as_str());
                 for sql in [CANCEL_WAITING, CANCEL_TAKEN, CANCEL_HELD] {
                     on_db!(&mut *w.conn, |c| sqlx::query(sql)

@@ -2,7 +2,7 @@
 //!
 //! What is under way is left alone: its node holds it, and what it comes to will be recorded.
 
-use super::db::{on_db, sql};
+use super::db::{on_db, sql, text};
 use super::error::StoreError;
 use super::page::DeliveryFilter;
 use super::read::{Choice, bind_choice, chosen};
@@ -21,6 +21,8 @@ sql! {
         WHERE carrier = $1 AND state IN ('dead', 'failed') AND id IN (SELECT d.id FROM deliveries d WHERE ",
         chosen!(), "AND d.state IN ('dead', 'failed') ORDER BY d.id LIMIT $11)");
     HOLD = "UPDATE deliveries SET state = 'held', held_by = NULL WHERE carrier = $1 AND id = $2 AND held_by = $3";
+    PUT_BACK = "UPDATE deliveries SET held_by = NULL, due_ms = $4, last_error = $5 \
+        WHERE carrier = $1 AND id = $2 AND held_by = $3";
     DELIVERY_EXISTS = "SELECT attempts FROM deliveries WHERE carrier = $1 AND id = $2";
     RETRY_ROUTING = "UPDATE routings SET state = 'later', due_ms = $5 \
         WHERE carrier = $1 AND received_ms = $2 AND event = $3 AND subscription = $4 \
@@ -74,6 +76,39 @@ impl Store {
                     .execute(c)
                     .await?
                     .rows_affected());
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Gives back a delivery that this node holds, without an attempt: any node may claim it from `due` on. `why` is what
+    /// its log shows meanwhile.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn put_back_delivery(
+        &self,
+        carrier: &CarrierId,
+        id: &DeliveryId,
+        due: Millis,
+        why: String,
+    ) -> Result<(), StoreError> {
+        let (carrier, id) = (carrier.clone(), id.clone());
+        self.write(move |w| {
+            Box::pin(async move {
+                let node = w.shared.node.clone();
+                // No row: another node holds it by now, and decides.
+                on_db!(&mut *w.conn, |c| sqlx::query(PUT_BACK)
+                    .bind(carrier.as_str())
+                    .bind(id.as_str())
+                    .bind(node.as_str())
+                    .bind(due)
+                    .bind(text(&why))
+                    .execute(c)
+                    .await?
+                    .rows_affected());
+                w.wakes.push(Wake::Work);
                 Ok(())
             })
         })

@@ -5,8 +5,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read,
-    record, retention, subscriptions, tables,
+    accept, agreement, carriers, claim, destinations, hand, handshakes, idempotency, node, plan, plugins,
+    postgres, read, record, retention, sealed, subscriptions, tables,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -30,8 +30,10 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("tables", tables::STATEMENTS),
         ("read", read::STATEMENTS),
         ("hand", hand::STATEMENTS),
+        ("handshakes", handshakes::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
+        ("sealed", sealed::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
     ];
     for (file, list) in files {

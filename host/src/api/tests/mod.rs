@@ -16,8 +16,11 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::state::{PluginAdminError, TestError, TestOutcome, Unfit, Unopened, Uploaded};
-use super::{Activated, ApiLimits, ApiParts, ApiState, Checks, KeyRing, PluginAdmin, Tester, mint};
+use super::{
+    Activated, ApiLimits, ApiParts, ApiState, Checks, Handshaker, KeyRing, PluginAdmin, Tester, mint,
+};
 use crate::carrier::destination::DestinationSecrets;
+use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, SubscriptionSpec};
 use crate::clock::{Clock, Millis};
 use crate::deliver::{AddressPolicy, Target, sign};
@@ -140,6 +143,13 @@ impl Tester for Doors {
     }
 }
 
+/// No receiver answers.
+impl Handshaker for Doors {
+    fn ask(&self, _: Destination, _: HandshakeSpec, _: String) -> BoxFuture<'_, Reply> {
+        Box::pin(async { Reply::Withheld { why: "no answer".to_owned() } })
+    }
+}
+
 struct Bench {
     app: axum::Router,
     store: Store,
@@ -193,7 +203,8 @@ impl Bench {
             intake: doors.clone(),
             plugins: doors.clone(),
             checks: doors.clone(),
-            tester: doors,
+            tester: doors.clone(),
+            handshaker: doors,
             clock: clock.clone(),
             limits,
             ingest: IngestLimits::default(),
