@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{Limits, Role};
+use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
 use crate::deliver::{AddressPolicy, Sender};
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The plugin runtime.
     #[error("plugins cannot be run: {0}")]
     Plugins(#[from] crate::plugin::StartError),
+    /// The catalogue of event types.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -104,6 +108,7 @@ impl Host {
         clock: Clock,
         program: PathBuf,
     ) -> Result<Self, StartError> {
+        let catalogue = Arc::new(config.catalogue.load()?);
         let data = &config.store.data;
         make_folder(data)?;
         let master = master_key(&data.join("master.key"))?;
@@ -172,6 +177,7 @@ impl Host {
             plugins: doors.clone(),
             checks: doors.clone(),
             tester: doors,
+            catalogue,
             clock,
             limits: ApiLimits {
                 component_bytes: usize::try_from(config.plugins.component_bytes_max).unwrap_or(usize::MAX),

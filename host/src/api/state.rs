@@ -13,6 +13,7 @@ use super::auth::KeyRing;
 use super::idempotency::Flights;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
 use crate::event::PluginName;
 use crate::ingest::{IngestLimits, Intake};
@@ -254,6 +255,8 @@ pub struct ApiParts {
     pub checks: Arc<dyn Checks>,
     /// Test deliveries.
     pub tester: Arc<dyn Tester>,
+    /// Which event types there are.
+    pub catalogue: Arc<Catalogue>,
     /// The time.
     pub clock: Clock,
     /// How much may be set up.
@@ -315,6 +318,7 @@ pieces! {
     Arc<dyn PluginAdmin> = parts.plugins;
     Arc<dyn Checks> = parts.checks;
     Arc<dyn Tester> = parts.tester;
+    Arc<Catalogue> = parts.catalogue;
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;
     Flights = flights;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::store::StoreConfig;
 
 /// Everything that can be set. Each field's comment says what happens at the extremes.
@@ -27,6 +28,8 @@ pub struct Config {
     pub store: StoreSection,
     /// What is taken in.
     pub ingest: IngestConfig,
+    /// Which event types there are.
+    pub catalogue: CatalogueConfig,
     /// How plugins run.
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
@@ -113,6 +116,29 @@ pub struct IngestConfig {
 impl Default for IngestConfig {
     fn default() -> Self {
         Self { event_bytes: 256 << 10, request_bytes: 8 << 20, batch_events: 1_000, depth: 64 }
+    }
+}
+
+/// `[catalogue]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct CatalogueConfig {
+    /// A file that adds event types and webhooks to the catalogue that comes with the host, or overrides what it says of
+    /// them; `host/src/catalogue/events.toml` shows the form. Empty: none.
+    pub file: PathBuf,
+}
+
+impl CatalogueConfig {
+    /// The catalogue that is meant.
+    ///
+    /// # Errors
+    /// As [`Catalogue::with_file`].
+    pub fn load(&self) -> Result<Catalogue, CatalogueError> {
+        if self.file.as_os_str().is_empty() {
+            Catalogue::embedded()
+        } else {
+            Catalogue::with_file(&self.file)
+        }
     }
 }
 

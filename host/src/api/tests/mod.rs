@@ -198,6 +198,7 @@ impl Bench {
             plugins: doors.clone(),
             checks: doors.clone(),
             tester: doors,
+            catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),
             clock: clock.clone(),
             limits,
             ingest: IngestLimits::default(),
