@@ -286,7 +286,7 @@ mod tests {
             rate_per_minute: None,
         };
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let secrets = DestinationSecrets { headers, signing: Vec::new() };
+        let secrets = DestinationSecrets { headers, ..DestinationSecrets::default() };
         Target::compile("acme".parse().unwrap(), "main".parse().unwrap(), &spec, &secrets, policy)
     }
 
