@@ -7,12 +7,14 @@ pub mod destination;
 pub mod key;
 pub mod plugin;
 pub mod subscription;
+pub mod webhook;
 
 pub use auth::{Auth, Grant, OAuth2, Tls};
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
 pub use subscription::{OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState};
+pub use webhook::Webhook;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

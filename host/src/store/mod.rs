@@ -25,6 +25,7 @@ mod sqlite;
 mod statements;
 mod subscriptions;
 mod tables;
+mod webhooks;
 pub mod work;
 mod writer;
 
@@ -44,6 +45,7 @@ use crate::event::{CarrierId, NodeId};
 use db::{Conn, Db, Readers, on_db, sql};
 use error::StoreError;
 pub use statements::statements;
+pub use webhooks::FAILED_PAGE_MAX;
 use writer::{Command, Given, Job, Work, Writer};
 
 /// Where the data lives.

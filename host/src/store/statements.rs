@@ -6,7 +6,7 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
-    retention, subscriptions, tables,
+    retention, subscriptions, tables, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -29,6 +29,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("tables", tables::STATEMENTS),
         ("read", read::STATEMENTS),
         ("hand", hand::STATEMENTS),
+        ("webhooks", webhooks::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
