@@ -181,6 +181,8 @@ impl Host {
             clock,
             limits: ApiLimits {
                 component_bytes: usize::try_from(config.plugins.component_bytes_max).unwrap_or(usize::MAX),
+                requests_per_second: config.webhooks.requests_per_second,
+                burst: config.webhooks.burst,
                 ..ApiLimits::default()
             },
             ingest: IngestLimits {

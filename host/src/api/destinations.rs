@@ -13,9 +13,10 @@ use super::destination_views::{DestinationBody, DestinationView, RotateSecret, T
 use super::extract::{Body, Part, Search};
 use super::keys::room;
 use super::list::{List, PageQuery};
-use super::problem::{Problem, Problems};
+use super::problem::{Code, Problem, Problems};
 use super::proof::OfCarrier;
 use super::state::{ApiLimits, ApiState, Checks, Tester, Turn};
+use super::subscriptions::owns;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{Destination, DestinationState};
@@ -76,7 +77,7 @@ async fn existing(
     find(store, carrier, name).await?.ok_or_else(|| Problem::missing("destination"))
 }
 
-fn sealed(
+pub(super) fn sealed(
     destination: &Destination,
     secrets: &DestinationSecrets,
     checks: &dyn Checks,
@@ -161,7 +162,7 @@ async fn put(
 
 /// Delete a destination
 ///
-/// Its open deliveries are cancelled.
+/// Its open deliveries are cancelled. That of a registered webhook goes when the webhook is unregistered.
 #[utoipa::path(delete, path = "/v1/carriers/{carrier}/destinations/{destination}", tag = "destinations",
     responses((status = 204, description = "It is gone"), Problems))]
 async fn delete(
@@ -169,6 +170,11 @@ async fn delete(
     State(store): State<Store>,
     Part(part): Part<NamePart>,
 ) -> Result<StatusCode, Problem> {
+    let all = store.subscriptions(&of.carrier).await?;
+    if let Some(owner) = all.iter().find(|one| owns(one, &part.destination)) {
+        let detail = format!("it belongs to the webhook {}: delete that subscription instead", owner.id);
+        return Err(Problem::new(Code::WrongState, detail));
+    }
     let gone = store.delete_destination(&of.carrier, &part.destination).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::missing("destination")) }
 }

@@ -32,6 +32,13 @@ pub struct OfCarrier {
     pub principal: Arc<Principal>,
 }
 
+/// The caller is a carrier, and speaks of what is its own.
+#[derive(Debug)]
+pub struct Own {
+    /// The key's carrier.
+    pub carrier: CarrierId,
+}
+
 fn role(parts: &Parts, state: &ApiState, allowed: &[Role]) -> Result<Arc<Principal>, Problem> {
     let principal = KeyRing::from_ref(state).authenticate(&parts.headers)?;
     if allowed.contains(&principal.role) {
@@ -54,6 +61,15 @@ impl FromRequestParts<ApiState> for Publisher {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         role(parts, state, &[Role::Publisher, Role::Admin]).map(Self)
+    }
+}
+
+impl FromRequestParts<ApiState> for Own {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let principal = role(parts, state, &[Role::Carrier])?;
+        let carrier = principal.carrier.clone();
+        carrier.map(|carrier| Self { carrier }).ok_or_else(|| Problem::missing("carrier"))
     }
 }
 

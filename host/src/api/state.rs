@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 
 use super::auth::KeyRing;
 use super::idempotency::Flights;
+use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
 use crate::catalogue::Catalogue;
@@ -40,6 +41,10 @@ pub struct ApiLimits {
     pub table_entries: usize,
     /// Bytes of a table's JSON.
     pub table_bytes: usize,
+    /// Requests a second that a key may send to `/webhooks` on average; at least 1.
+    pub requests_per_second: u32,
+    /// Requests that it may send there at once; at least 1.
+    pub burst: u32,
 }
 
 impl Default for ApiLimits {
@@ -53,6 +58,8 @@ impl Default for ApiLimits {
             tables: 100,
             table_entries: 100_000,
             table_bytes: 8 << 20,
+            requests_per_second: 20,
+            burst: 15,
         }
     }
 }
@@ -284,6 +291,7 @@ struct Inner {
     ingest: Arc<IngestLimits>,
     flights: Flights,
     turn: Turn,
+    throttle: Arc<Throttle>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -296,7 +304,9 @@ impl ApiState {
     /// The state made of these parts.
     pub fn new(parts: ApiParts) -> Self {
         let (limits, ingest) = (Arc::new(parts.limits.clone()), Arc::new(parts.ingest.clone()));
-        Self(Arc::new(Inner { parts, limits, ingest, flights: Flights::default(), turn: Turn::default() }))
+        let throttle = Arc::new(Throttle::new(limits.requests_per_second, limits.burst));
+        let (flights, turn) = (Flights::default(), Turn::default());
+        Self(Arc::new(Inner { parts, limits, ingest, flights, turn, throttle }))
     }
 }
 
@@ -323,4 +333,5 @@ pieces! {
     Arc<IngestLimits> = ingest;
     Flights = flights;
     Turn = turn;
+    Arc<Throttle> = throttle;
 }

@@ -74,10 +74,10 @@ fn registrations_have_the_documented_fields() {
         let fields = &catalogue.by_event_id(id).unwrap().fields;
         fields.iter().map(|f| (f.name.as_str(), f.kind, f.required)).collect::<Vec<_>>()
     };
-    use FieldKind::{Addresses, Base64, Bool, Template};
+    use FieldKind::{Addresses, Base64, Bool, Template, Text};
     let file = [("PGP_KEY", Base64, false), ("FORMAT", Template, false), ("redacted", Bool, false)];
     assert_eq!(fields(3), file);
-    assert_eq!(fields(4), file);
+    assert_eq!(fields(4), [&file[..], &[("SCHEDULE", Text, false), ("TIME_ZONE", Text, false)]].concat());
     assert_eq!(fields(8), [("RECIPIENTS", Addresses, true)]);
     assert_eq!(fields(14), [("includeMessageClassifications", Bool, false)]);
     assert_eq!(fields(15), file[..2]);

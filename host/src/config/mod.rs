@@ -34,6 +34,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// What carriers may ask of `/webhooks`.
+    pub webhooks: WebhooksConfig,
     /// How it speaks to its operator.
     pub log: LogConfig,
 }
@@ -204,6 +206,24 @@ impl Default for DeliverConfig {
     }
 }
 
+/// `[webhooks]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Requests a second that one API key may send to `/webhooks` on average, at each node: 1 to 100 000. 1 makes scripts
+    /// that register many webhooks wait; 100 000 is as good as none.
+    pub requests_per_second: u32,
+    /// Requests that it may send at once after a rest: 1 to 100 000. 1 refuses every second of two requests that come
+    /// together.
+    pub burst: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { requests_per_second: 20, burst: 15 }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -267,6 +287,8 @@ impl Config {
         range("plugins.breaker_window_s", p.breaker_window_s, 1, 86_400);
         range("plugins.breaker_rest_s", p.breaker_rest_s, 1, 86_400);
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
+        range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
+        range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

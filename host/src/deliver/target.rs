@@ -9,10 +9,10 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USE
 use url::{Host, Url};
 
 use super::address::{AddressPolicy, BlockedAddress};
-use super::request::{is_reserved, plain_value};
+use super::request::{header_value, is_reserved, plain_value};
 use super::sign::{SecretError, Signer};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec};
+use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
 
 /// The longest address, in characters.
@@ -48,6 +48,8 @@ pub(super) struct HttpTarget {
     /// `accept`, `content-type`, `user-agent` and the static headers, which are marked as sensitive.
     pub(super) headers: HeaderMap,
     pub(super) signer: Signer,
+    /// `eventid` and `eventname`, where the subscription says them and not the event.
+    pub(super) event: Option<(HeaderValue, HeaderValue)>,
 }
 
 /// Why a destination was refused. Never holds a secret.
@@ -144,6 +146,15 @@ impl Target {
         Ok(Self { carrier, name, way })
     }
 
+    /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
+    #[must_use]
+    pub fn of_webhook(mut self, webhook: &Webhook) -> Self {
+        if let Way::Http(http) = &mut self.way {
+            http.event = Some((HeaderValue::from(webhook.event_id), header_value(&webhook.event_name)));
+        }
+        self
+    }
+
     /// The address that it is sent to where its host is one and no name.
     pub(super) fn literal(&self) -> Option<IpAddr> {
         match &self.way {
@@ -205,7 +216,14 @@ impl HttpTarget {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         add_static(&mut headers, secrets)?;
-        Ok(Self { url, literal, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
+        Ok(Self {
+            url,
+            literal,
+            method: spec.method,
+            headers,
+            signer: Signer::compile(&secrets.signing)?,
+            event: None,
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::error::TryRecvError;
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{
     Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef,
-    PluginVersion, Sha256Hex, Subscription, SubscriptionState,
+    PluginVersion, Sha256Hex, Subscription, SubscriptionState, Webhook,
 };
 use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
@@ -265,6 +265,12 @@ impl Directory {
             });
             view.orders.push(order);
         }
+        // Also those of subscriptions that are paused: what they have planned is still sent.
+        let webhooks: HashMap<&DestinationName, &Webhook> = subscriptions
+            .iter()
+            .filter_map(|subscription| subscription.spec.webhook.as_ref())
+            .map(|webhook| (&webhook.destination, webhook))
+            .collect();
         for destination in destinations {
             let mut rule = rules
                 .get(&destination.name)
@@ -274,7 +280,8 @@ impl Directory {
             rule.rate_per_minute = destination.spec.rate_per_minute.or(rule.rate_per_minute);
             let lane = Lane { carrier: carrier.clone(), destination: destination.name.clone() };
             self.0.parts.lanes.set_rules(&lane, rule);
-            let place = self.place_of(&destination);
+            let webhook = webhooks.get(&destination.name).copied();
+            let place = self.place_of(&destination, webhook);
             view.places.insert(destination.name, Arc::new(place));
         }
         Ok(view)
@@ -291,8 +298,11 @@ impl Directory {
             .map_err(|e| e.to_string())
     }
 
-    fn place_of(&self, destination: &Destination) -> Place {
-        let target = self.compile(destination);
+    fn place_of(&self, destination: &Destination, webhook: Option<&Webhook>) -> Place {
+        let target = self.compile(destination).map(|target| match webhook {
+            Some(webhook) => target.of_webhook(webhook),
+            None => target,
+        });
         if let Err(why) = &target {
             tracing::warn!(carrier = %destination.carrier, destination = %destination.name, %why,
                 "a destination cannot be used; its deliveries fail until it is corrected");
