@@ -26,3 +26,4 @@ mod restart;
 mod retries;
 mod swap;
 mod way;
+mod webhooks;

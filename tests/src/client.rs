@@ -68,6 +68,16 @@ impl Api {
         Self { http, url: url.to_owned(), key: key.to_owned() }
     }
 
+    /// Where it calls.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The key that it sends.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// The same with another key.
     pub fn with_key(&self, key: &str) -> Self {
         Self { key: key.to_owned(), ..self.clone() }

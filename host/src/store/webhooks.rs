@@ -133,7 +133,7 @@ impl Store {
             .bind(i64::from(limit) + 1)
             .fetch_all(db)
             .await?);
-        let records = rows.into_iter().map(failed).collect::<Result<Vec<_>, _>>()?;
+        let records = rows.iter().map(failed).collect::<Result<Vec<_>, _>>()?;
         Ok(cut(records, limit, |one| one.id.to_string()))
     }
 
@@ -255,7 +255,7 @@ impl Bounds {
     }
 }
 
-fn failed(r: Row) -> Result<FailedWebhook, StoreError> {
+fn failed(r: &Row) -> Result<FailedWebhook, StoreError> {
     let row = Reading { table: "deliveries", key: &r.id };
     Ok(FailedWebhook {
         id: row.name("id", &r.id)?,

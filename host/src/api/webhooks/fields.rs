@@ -202,9 +202,9 @@ mod tests {
 
     use super::*;
 
-    fn checked(name: &str, kind: FieldKind, value: Value) -> Result<(), String> {
+    fn checked(name: &str, kind: FieldKind, value: &Value) -> Result<(), String> {
         let field = Field { name: name.to_owned(), kind, required: false, about: String::new() };
-        check(&field, &value).map_err(|error| error.to_string())
+        check(&field, value).map_err(|error| error.to_string())
     }
 
     fn armoured(first: u8) -> String {
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_key_is_an_armoured_public_one() {
-        let key = |text: &str| checked("PGP_KEY", FieldKind::Base64, json!(text));
+        let key = |text: &str| checked("PGP_KEY", FieldKind::Base64, &json!(text));
         assert_eq!(key(&STANDARD.encode(armoured(0x99))), Ok(()));
         assert_eq!(key(&STANDARD.encode(armoured(0xc6))), Ok(()));
         let broken: Vec<String> = STANDARD
@@ -227,7 +227,7 @@ mod tests {
             .collect();
         assert_eq!(key(&broken.join("\n")), Ok(()), "lines may be broken");
         for (text, expected) in [
-            ("no base64".to_owned(), "it is not base64"),
+            ("no base64!".to_owned(), "it is not base64"),
             (STANDARD.encode("BASE64-ARMOURED-KEY"), "what the base64 holds does not begin with `-----BEGIN"),
             (STANDARD.encode(armoured(0x95)), "what the base64 holds does not begin with a public key"),
             (
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_template_stays_below_its_folder() {
-        let template = |text: &str| checked("FORMAT", FieldKind::Template, json!(text));
+        let template = |text: &str| checked("FORMAT", FieldKind::Template, &json!(text));
         for good in
             ["${caseData.brand}/${primaryContact.last}/${caseData.claimNumber}_${partialId}", "a b", "x"]
         {
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn addresses_schedules_and_zones_are_checked() {
-        let addresses = |value: Value| checked("RECIPIENTS", FieldKind::Addresses, value);
+        let addresses = |value: Value| checked("RECIPIENTS", FieldKind::Addresses, &value);
         assert_eq!(addresses(json!("a.b+c@example.org")), Ok(()));
         assert_eq!(addresses(json!(["a@example.org", "b@mail.example.org"])), Ok(()));
         for bad in
@@ -279,14 +279,14 @@ mod tests {
             assert!(addresses(bad.clone()).is_err(), "{bad}");
         }
         assert!(addresses(json!(vec!["a@example.org"; 51])).unwrap_err().contains("`recipients`"));
-        let schedule = |text: &str| checked("SCHEDULE", FieldKind::Text, json!(text)).is_ok();
+        let schedule = |text: &str| checked("SCHEDULE", FieldKind::Text, &json!(text)).is_ok();
         assert!(schedule("daily 02:30") && schedule("weekly mon 23:59") && schedule("Weekly Sun 00:00"));
         for bad in
             ["daily", "daily 24:00", "daily 2:30", "weekly 02:30", "weekly monday 02:30", "hourly 02:30"]
         {
             assert!(!schedule(bad), "{bad}");
         }
-        let zone = |text: &str| checked("TIME_ZONE", FieldKind::Text, json!(text)).is_ok();
+        let zone = |text: &str| checked("TIME_ZONE", FieldKind::Text, &json!(text)).is_ok();
         assert!(zone("UTC") && zone("America/New_York") && zone("America/Argentina/Buenos_Aires"));
         assert!(!zone("EST5EDT!") && !zone("/etc/localtime") && !zone("Mars/../x"));
     }

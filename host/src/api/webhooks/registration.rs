@@ -151,7 +151,7 @@ impl Registration {
             Some("redacted") => self.redacted = flag()?,
             Some("FILTER_BY") => self.filter = Some(filter(value, self.event_id, &self.entry, catalogue)?),
             Some("POLICY") => {
-                self.policy = one_of("POLICY", value, ["none", "conversation", "standard"])?.to_owned()
+                self.policy = one_of("POLICY", value, ["none", "conversation", "standard"])?.to_owned();
             }
             Some("SIGNING") if posts => self.signing = flag()?,
             Some("HTTP_METHOD") if posts => {
