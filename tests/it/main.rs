@@ -25,4 +25,5 @@ mod outage;
 mod restart;
 mod retries;
 mod swap;
+mod trial;
 mod way;

@@ -3,11 +3,13 @@
 //! Plain data with its checks; what the API takes and the store keeps. It must not know how either works.
 
 pub mod destination;
+pub mod event_type;
 pub mod key;
 pub mod plugin;
 pub mod subscription;
 
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
+pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
 pub use subscription::{OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState};
