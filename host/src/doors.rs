@@ -1,15 +1,15 @@
 //! The doors that ingest and the API open to the other stages: each an adapter of a few lines, so that handlers know
 //! neither the router nor Wasm nor HTTP clients.
 
+mod tester;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
-use crate::api::state::{
-    Checks, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit, Unopened, Uploaded,
-};
+use crate::api::state::{Checks, PluginAdmin, PluginAdminError, Unfit, Unopened, Uploaded};
 use crate::carrier::destination::DestinationSecrets;
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
+use crate::carrier::{DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
 use crate::clock::{self, Clock};
 use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
@@ -128,22 +128,5 @@ impl Checks for Doors {
 
     fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
         self.master.open(context, sealed).map_err(|_| Unopened)
-    }
-}
-
-impl Tester for Doors {
-    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
-        Box::pin(async move {
-            let _permit = self.tests.try_acquire().map_err(|_| TestError::Busy)?;
-            let report =
-                self.router.try_out(&destination, self.clock.now()).await.map_err(TestError::Host)?;
-            Ok(TestOutcome {
-                outcome: report.kind.to_owned(),
-                status: report.status,
-                duration_us: report.duration_us,
-                error: report.error,
-                response_body: report.response_body.map(|b| String::from_utf8_lossy(&b).into_owned()),
-            })
-        })
     }
 }

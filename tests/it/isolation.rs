@@ -28,6 +28,8 @@ async fn furnish(host: &TestHost, sink: &Sink, id: &str) -> Carrier {
     let settings = json!({ "path": "line", "table": "lines" });
     let spec = json!({ "plugins": ["route"], "destinations": ["claims"], "settings": settings });
     carrier.subscription("main", spec).await;
+    let about = json!({ "about": format!("What {id} says of it."), "example": { "line": "auto" } });
+    carrier.api.put(&carrier.path("event-types/line.known"), &about).await.ok();
     carrier
 }
 
@@ -54,6 +56,8 @@ async fn the_same_ids_everywhere_do_not_meet(data: &Data) {
     }
     assert_eq!(acme.event("evt").await["routings"][0]["versions"][0]["version"], 2);
     assert_eq!(zeta.event("evt").await["payload"]["of"], "zeta");
+    let described = zeta.api.get(&zeta.path("event-types/line.known")).await.ok();
+    assert_eq!(described["about"], "What zeta says of it.");
     acme.api.get(&acme.path("events/evt-2")).await.problem(404, "not_found");
     let id = theirs["id"].as_str().unwrap();
     for rest in ["", "/retry", "/cancel"] {
@@ -93,6 +97,7 @@ async fn operations(admin: &Api, delivery: &str) -> Vec<(Method, String)> {
             .replace("{version}", "1")
             .replace("{table}", "lines")
             .replace("{event}", "evt")
+            .replace("{event_type}", "line.known")
             .replace("{delivery}", delivery)
             .replace("{key}", "0123456789abcdef");
         assert_eq!(path.matches('{').count(), 1, "a part of the path that this test does not know: {path}");
@@ -210,7 +215,9 @@ async fn another_carriers_name_is_as_good_as_none(data: &Data) {
 
 async fn inventory(carrier: &Carrier) -> Vec<Value> {
     let mut all = Vec::new();
-    for rest in ["destinations", "subscriptions", "plugins", "tables", "keys", "events", "deliveries"] {
+    for rest in
+        ["destinations", "subscriptions", "plugins", "tables", "event-types", "keys", "events", "deliveries"]
+    {
         all.push(carrier.api.get(&carrier.path(rest)).await.ok());
     }
     all

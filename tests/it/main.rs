@@ -25,5 +25,6 @@ mod outage;
 mod restart;
 mod retries;
 mod swap;
+mod trial;
 mod way;
 mod webhooks;

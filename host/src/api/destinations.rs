@@ -9,14 +9,16 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::destination_views::{DestinationBody, DestinationView, RotateSecret, TestView, open, rotate};
-use super::extract::{Body, Part, Search};
+use super::destination_views::{DestinationBody, DestinationView, RotateSecret, open, rotate};
+use super::extract::{Body, OptionalBody, Part, Search};
 use super::keys::room;
 use super::list::{List, PageQuery};
 use super::problem::{Code, Problem, Problems};
 use super::proof::OfCarrier;
 use super::state::{ApiLimits, ApiState, Checks, Tester, Turn};
 use super::subscriptions::owns;
+use super::trial_views::TestView;
+use super::trials::{DestinationTest, Workbench};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::destination::secrets_context;
 use crate::carrier::{Destination, DestinationState};
@@ -239,15 +241,19 @@ async fn disable(
 
 /// Send an example to a destination
 ///
-/// Once, now, with its headers and signature. The answer says what came back; no delivery is recorded.
+/// Once, now, with its headers and signature. The answer says what was sent and what came back; no delivery is recorded.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/destinations/{destination}/test", tag = "destinations",
+    request_body = Option<DestinationTest>,
     responses((status = 200, description = "What it came to", body = TestView), Problems))]
 async fn test(
     of: OfCarrier,
     State(store): State<Store>,
+    State(bench): State<Workbench>,
     State(tester): State<Arc<dyn Tester>>,
     Part(part): Part<NamePart>,
+    OptionalBody(body): OptionalBody<DestinationTest>,
 ) -> Result<impl IntoResponse, Problem> {
     let destination = existing(&store, &of.carrier, &part.destination).await?;
-    Ok(axum::Json(TestView::from(tester.test(destination).await?)))
+    let event = bench.for_destination(&of.carrier, body).await?;
+    Ok(axum::Json(TestView::from(tester.test(destination, event).await?)))
 }

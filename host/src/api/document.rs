@@ -60,7 +60,7 @@ pub(super) fn frame() -> OpenApi {
 }
 
 /// What each part of a path is.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 10] = [
     ("carrier", "The carrier's id, or `me` for the key's own."),
     ("key", "The key's id."),
     ("destination", "The destination's name."),
@@ -70,6 +70,7 @@ const PARTS: [(&str, &str); 9] = [
     ("table", "The table's name."),
     ("event", "The event's id."),
     ("request", "The `requestid` that the receiver saw."),
+    ("event_type", "The event type, such as `case.closed`."),
 ];
 
 /// Adds what all operations have: keys, parts of the path, `Idempotency-Key` for every POST.
@@ -127,6 +128,7 @@ mod tests {
     /// Every route, from the places that make them: the document can only lose one by losing the route.
     const ROUTES: &str = "\
 delete /v1/carriers/{carrier}/destinations/{destination}
+delete /v1/carriers/{carrier}/event-types/{event_type}
 delete /v1/carriers/{carrier}/keys/{key}
 delete /v1/carriers/{carrier}/subscriptions/{subscription}
 delete /v1/carriers/{carrier}/tables/{table}
@@ -138,6 +140,8 @@ get /v1/carriers/{carrier}/deliveries
 get /v1/carriers/{carrier}/deliveries/{delivery}
 get /v1/carriers/{carrier}/destinations
 get /v1/carriers/{carrier}/destinations/{destination}
+get /v1/carriers/{carrier}/event-types
+get /v1/carriers/{carrier}/event-types/{event_type}
 get /v1/carriers/{carrier}/events
 get /v1/carriers/{carrier}/events/{event}
 get /v1/carriers/{carrier}/keys
@@ -149,6 +153,8 @@ get /v1/carriers/{carrier}/subscriptions
 get /v1/carriers/{carrier}/subscriptions/{subscription}
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
+get /v1/event-types
+get /v1/event-types/{event_type}
 get /v1/keys
 get /v1/openapi.json
 get /v1/plugins
@@ -174,6 +180,7 @@ post /v1/carriers/{carrier}/plugins/{plugin}/versions
 post /v1/carriers/{carrier}/subscriptions
 post /v1/carriers/{carrier}/subscriptions/{subscription}/pause
 post /v1/carriers/{carrier}/subscriptions/{subscription}/resume
+post /v1/carriers/{carrier}/subscriptions/{subscription}/test
 post /v1/events
 post /v1/keys
 post /v1/plugins/{plugin}/activate
@@ -183,6 +190,7 @@ post /webhooks/register
 post /webhooks/retry
 post /webhooks/retry/{request}
 put /v1/carriers/{carrier}/destinations/{destination}
+put /v1/carriers/{carrier}/event-types/{event_type}
 put /v1/carriers/{carrier}/subscriptions/{subscription}
 put /v1/carriers/{carrier}/tables/{table}";
 

@@ -10,6 +10,7 @@ pub mod deliveries;
 pub mod destination_views;
 pub mod destinations;
 mod document;
+pub mod event_types;
 pub mod events;
 pub mod extract;
 pub mod idempotency;
@@ -23,6 +24,8 @@ pub mod proof;
 pub mod state;
 pub mod subscriptions;
 pub mod tables;
+pub mod trial_views;
+pub mod trials;
 pub mod webhooks;
 
 use axum::Extension;
@@ -50,6 +53,8 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(subscriptions::routes())
         .merge(plugins::routes())
         .merge(events::routes())
+        .merge(event_types::routes())
+        .merge(trials::routes())
         .merge(deliveries::routes())
         .merge(document::routes())
         .layer(body("request_bytes", limits.request_bytes));

@@ -23,6 +23,10 @@ pub struct Admin(pub Arc<Principal>);
 #[derive(Debug)]
 pub struct Publisher(pub Arc<Principal>);
 
+/// The caller has a key, of whatever role.
+#[derive(Debug)]
+pub struct Anyone(pub Arc<Principal>);
+
 /// The caller may read and change what belongs to this carrier: its own key, or an admin's when the carrier exists.
 #[derive(Debug)]
 pub struct OfCarrier {
@@ -70,6 +74,13 @@ impl FromRequestParts<ApiState> for Own {
         let principal = role(parts, state, &[Role::Carrier])?;
         let carrier = principal.carrier.clone();
         carrier.map(|carrier| Self { carrier }).ok_or_else(|| Problem::missing("carrier"))
+    }
+}
+
+impl FromRequestParts<ApiState> for Anyone {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        KeyRing::from_ref(state).authenticate(&parts.headers).map(Self)
     }
 }
 

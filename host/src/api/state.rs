@@ -13,14 +13,18 @@ use super::auth::KeyRing;
 use super::idempotency::Flights;
 use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
+use crate::carrier::{
+    Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, Subscription, SubscriptionSpec,
+};
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::event::PluginName;
+use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
+use crate::matching::Match;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::page::PluginRecord;
+use crate::store::work::NewRouting;
 
 /// How much a carrier may set up. Every field is the limit's name in errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +43,8 @@ pub struct ApiLimits {
     pub tables: usize,
     /// Entries of one table.
     pub table_entries: usize,
+    /// Event types that one carrier describes.
+    pub event_types: usize,
     /// Bytes of a table's JSON.
     pub table_bytes: usize,
     /// Requests a second that a key may send to `/webhooks` on average; at least 1.
@@ -57,6 +63,7 @@ impl Default for ApiLimits {
             subscriptions: 1_000,
             tables: 100,
             table_entries: 100_000,
+            event_types: 500,
             table_bytes: 8 << 20,
             requests_per_second: 20,
             burst: 15,
@@ -199,13 +206,37 @@ pub trait Checks: Send + Sync {
 #[error("a secret does not open with the host's master key")]
 pub struct Unopened;
 
-/// Sends one example to a destination, outside of any event.
+/// Tries destinations and subscriptions out, beside the way of an event: nothing is recorded.
 pub trait Tester: Send + Sync {
-    /// Sends it now, once, with the destination's own headers and signature.
+    /// Sends an event to a destination now, once, with the destination's own headers and signature.
     ///
     /// # Errors
     /// When the host itself could not try; what the receiver did is an outcome.
-    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>>;
+    fn test(&self, destination: Destination, event: Event) -> BoxFuture<'_, Result<TestOutcome, TestError>>;
+
+    /// Takes an event through a subscription; with `send`, makes one attempt at each delivery.
+    ///
+    /// # Errors
+    /// When the host itself could not try; what plugins and receivers did is an outcome.
+    fn rehearse(
+        &self,
+        subscription: Subscription,
+        event: Event,
+        send: bool,
+    ) -> BoxFuture<'_, Result<Rehearsal, TestError>>;
+}
+
+/// What a subscription made of an event.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// How they meet.
+    pub meets: Match,
+    /// The conditions of the filter that do not hold.
+    pub unmet: Vec<String>,
+    /// What the event's routing would be; absent when they do not match.
+    pub routing: Option<NewRouting>,
+    /// What came of each of the routing's deliveries, in their order; `None` where nothing was sent.
+    pub attempts: Vec<Option<TestOutcome>>,
 }
 
 /// What a test came to.
@@ -219,6 +250,10 @@ pub struct TestOutcome {
     pub duration_us: u64,
     /// What went wrong, for people; secrets masked.
     pub error: Option<String>,
+    /// JSON of what was sent: method, address and headers, secrets masked.
+    pub request: String,
+    /// JSON of the answer's headers.
+    pub response_headers: Option<String>,
     /// The start of the answer's body, as text.
     pub response_body: Option<String>,
 }

@@ -55,11 +55,15 @@ impl From<Subscription> for SubscriptionView {
 }
 
 #[derive(Debug, Deserialize)]
-struct IdPart {
-    subscription: SubscriptionId,
+pub(super) struct IdPart {
+    pub(super) subscription: SubscriptionId,
 }
 
-async fn existing(store: &Store, carrier: &CarrierId, id: &SubscriptionId) -> Result<Subscription, Problem> {
+pub(super) async fn existing(
+    store: &Store,
+    carrier: &CarrierId,
+    id: &SubscriptionId,
+) -> Result<Subscription, Problem> {
     let found = store.subscriptions(carrier).await?.into_iter().find(|one| one.id == *id);
     found.ok_or_else(|| Problem::missing("subscription"))
 }

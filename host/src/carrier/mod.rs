@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod destination;
+pub mod event_type;
 pub mod key;
 pub mod plugin;
 pub mod subscription;
@@ -11,6 +12,7 @@ pub mod webhook;
 
 pub use auth::{Auth, Grant, OAuth2, Tls};
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
+pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
 pub use subscription::{OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState};

@@ -99,6 +99,11 @@ impl Order {
             _ => Match::Matched,
         }
     }
+
+    /// The conditions of the filter that do not hold, printed: of those that `&&` joins each by itself.
+    pub fn unmet(&self, subject: &Subject<'_>) -> Vec<String> {
+        self.filter.as_ref().map(|filter| filter.unmet(subject)).unwrap_or_default()
+    }
 }
 
 /// How an event and a subscription meet.
@@ -168,6 +173,19 @@ mod tests {
         assert!(!subject.is_parsed());
         assert_eq!(order(&["*"], Some("state == \"open\"")).meets(&subject), Match::Matched);
         assert!(subject.is_parsed());
+    }
+
+    #[test]
+    fn what_a_filter_misses_is_named_condition_by_condition() {
+        let event = event("case.closed", &[], r#"{"state":"open","n":1}"#);
+        let unmet = |filter: &str| order(&["*"], Some(filter)).unmet(&Subject::new(&event));
+        assert_eq!(unmet("state == \"open\" && n == 1"), [""; 0]);
+        assert_eq!(
+            unmet("state == \"closed\" && n == 1 && !exists(n)"),
+            ["state == \"closed\"", "!exists(n)"]
+        );
+        assert_eq!(unmet("n == 2 || n == 3"), ["n == 2 || n == 3"]);
+        assert_eq!(order(&["*"], None).unmet(&Subject::new(&event)), [""; 0]);
     }
 
     #[test]

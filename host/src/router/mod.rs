@@ -7,6 +7,7 @@
 //! | 4 → 5 | `conclude` | pure: what a chain's result means for its routing |
 //! | 5 → 6 | `route` | has the store plan, hands deliveries to their lanes |
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
+//! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins.
@@ -22,6 +23,8 @@ mod route;
 mod conclude;
 
 mod send;
+
+mod trial;
 
 mod claim;
 
@@ -41,6 +44,7 @@ use crate::telemetry::Metrics;
 use claim::Timers;
 use directory::{Directory, DirectoryParts};
 use rooms::Rooms;
+pub use trial::{Trial, TrialError};
 
 /// What a router is built from.
 #[derive(Debug)]

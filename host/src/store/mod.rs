@@ -9,6 +9,7 @@ mod claim;
 mod db;
 mod destinations;
 pub mod error;
+mod event_types;
 mod hand;
 mod idempotency;
 mod node;

@@ -5,8 +5,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
-    retention, subscriptions, tables, webhooks,
+    accept, carriers, claim, destinations, event_types, hand, idempotency, node, plan, plugins, postgres,
+    read, record, retention, subscriptions, tables, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -27,6 +27,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("event_types", event_types::STATEMENTS),
         ("read", read::STATEMENTS),
         ("hand", hand::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
