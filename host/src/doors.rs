@@ -1,13 +1,14 @@
 //! The doors that ingest and the API open to the other stages: each an adapter of a few lines, so that handlers know
 //! neither the router nor Wasm nor HTTP clients.
 
+mod tester;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::api::state::{
-    Activated, Checks, Handshaker, PluginAdmin, PluginAdminError, TestError, TestOutcome, Tester, Unfit,
-    Unopened, Uploaded,
+    Activated, Checks, Handshaker, PluginAdmin, PluginAdminError, Unfit, Unopened, Uploaded,
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
@@ -146,24 +147,6 @@ impl Checks for Doors {
         self.master.open(context, sealed).map_err(|_| Unopened)
     }
 }
-
-impl Tester for Doors {
-    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
-        Box::pin(async move {
-            let _permit = self.tests.try_acquire().map_err(|_| TestError::Busy)?;
-            let report =
-                self.router.try_out(&destination, self.clock.now()).await.map_err(TestError::Host)?;
-            Ok(TestOutcome {
-                outcome: report.kind.to_owned(),
-                status: report.status,
-                duration_us: report.duration_us,
-                error: report.error,
-                response_body: report.response_body.map(|b| String::from_utf8_lossy(&b).into_owned()),
-            })
-        })
-    }
-}
-
 impl Handshaker for Doors {
     fn ask(&self, destination: Destination, spec: HandshakeSpec, token: String) -> BoxFuture<'_, Reply> {
         Box::pin(async move {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::api::problem::{Code, Problem};
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::{Limits, Role};
+use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
 use crate::deliver::{AddressPolicy, Sender};
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The plugin runtime.
     #[error("plugins cannot be run: {0}")]
     Plugins(#[from] crate::plugin::StartError),
+    /// The catalogue of event types.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -110,6 +114,7 @@ impl Host {
         clock: Clock,
         program: PathBuf,
     ) -> Result<Self, StartError> {
+        let catalogue = Arc::new(config.catalogue.load()?);
         let data = &config.store.data;
         make_folder(data)?;
         let key_file = KeyFile::in_folder(data);
@@ -194,9 +199,12 @@ impl Host {
             checks: doors.clone(),
             tester: doors.clone(),
             handshaker: doors,
+            catalogue,
             clock,
             limits: ApiLimits {
                 component_bytes: usize::try_from(config.plugins.component_bytes_max).unwrap_or(usize::MAX),
+                requests_per_second: config.webhooks.requests_per_second,
+                burst: config.webhooks.burst,
                 ..ApiLimits::default()
             },
             ingest: IngestLimits {

@@ -9,6 +9,9 @@ pub mod event;
 
 pub mod carrier;
 
+// Data: which event types there are.
+pub mod catalogue;
+
 // 1: HTTP in → accepted.
 pub mod ingest;
 

@@ -2,6 +2,7 @@
 
 use axum::http::Method;
 use bytes::Bytes;
+use hookyard::clock::Clock;
 use hookyard_tests::client::{Api, Carrier};
 use hookyard_tests::data::Data;
 use hookyard_tests::guests;
@@ -27,6 +28,8 @@ async fn furnish(host: &TestHost, sink: &Sink, id: &str) -> Carrier {
     let settings = json!({ "path": "line", "table": "lines" });
     let spec = json!({ "plugins": ["route"], "destinations": ["claims"], "settings": settings });
     carrier.subscription("main", spec).await;
+    let about = json!({ "about": format!("What {id} says of it."), "example": { "line": "auto" } });
+    carrier.api.put(&carrier.path("event-types/line.known"), &about).await.ok();
     carrier
 }
 
@@ -53,6 +56,8 @@ async fn the_same_ids_everywhere_do_not_meet(data: &Data) {
     }
     assert_eq!(acme.event("evt").await["routings"][0]["versions"][0]["version"], 2);
     assert_eq!(zeta.event("evt").await["payload"]["of"], "zeta");
+    let described = zeta.api.get(&zeta.path("event-types/line.known")).await.ok();
+    assert_eq!(described["about"], "What zeta says of it.");
     acme.api.get(&acme.path("events/evt-2")).await.problem(404, "not_found");
     let id = theirs["id"].as_str().unwrap();
     for rest in ["", "/retry", "/cancel"] {
@@ -92,22 +97,84 @@ async fn operations(admin: &Api, delivery: &str) -> Vec<(Method, String)> {
             .replace("{version}", "1")
             .replace("{table}", "lines")
             .replace("{event}", "evt")
+            .replace("{event_type}", "line.known")
             .replace("{delivery}", delivery)
             .replace("{key}", "0123456789abcdef");
         assert_eq!(path.matches('{').count(), 1, "a part of the path that this test does not know: {path}");
         for method in item.as_object().unwrap().keys() {
-            if let Ok(method) = method.to_uppercase().parse::<Method>()
-                && ["GET", "PUT", "POST", "DELETE"].contains(&method.as_str())
-            {
-                all.push((method, path.clone()));
-            }
+            all.extend(verb(method).map(|method| (method, path.clone())));
         }
     }
     all
 }
 
+fn verb(member: &str) -> Option<Method> {
+    let method = member.to_uppercase().parse::<Method>().ok()?;
+    ["GET", "PUT", "POST", "PATCH", "DELETE"].contains(&method.as_str()).then_some(method)
+}
+
+/// What the registered webhook of one carrier answers another, by every operation under `/webhooks`, next to what an id
+/// that never was answers.
+async fn no_webhook_is_anothers(admin: &Api, acme: &Carrier, zeta: &Carrier, sink: &Sink) {
+    let body =
+        json!({ "EVENT_ID": 1, "HTTP_POST_ADDRESS": sink.url("/webhook"), "HEADERS": { "x-who": "zeta" } });
+    let record = zeta.api.post("/webhooks/register", &body).await.ok();
+    sink.script(|r| Answer::Status(if r.path == "/webhook" { 500 } else { 200 }));
+    zeta.post_typed("failing", "user.opted_out").await;
+    let some = |found: &Value| found.as_array().is_some_and(|all| all.len() == 1);
+    let failed = zeta.get_when("/webhooks/failed?startTime=0", "the failure", some).await;
+    let (webhook, request) =
+        (record["SUBSCRIPTION_ID"].as_str().unwrap(), failed[0]["requestId"].as_str().unwrap());
+    let before = zeta.api.get("/webhooks/subscribed").await.ok();
+    assert_eq!(before["subscriptions"], json!([record]));
+
+    let document = admin.get("/v1/openapi.json").await.ok();
+    let mut operations = 0;
+    for (path, item) in
+        document["paths"].as_object().unwrap().iter().filter(|(p, _)| p.starts_with("/webhooks/"))
+    {
+        for method in item.as_object().unwrap().keys().filter_map(|member| verb(member)) {
+            operations += 1;
+            let ask = async |webhook: &str, request: &str| {
+                let mut path = path.replace("{subscription}", webhook).replace("{request}", request);
+                assert_eq!(
+                    path.matches('{').count(),
+                    0,
+                    "a part of the path that this test does not know: {path}"
+                );
+                if path == "/webhooks/failed" {
+                    path = format!("{path}?startTime=0&subscriptionId={webhook}");
+                }
+                let body = match (method.as_str(), path.as_str()) {
+                    ("PATCH", _) => json!({ "HTTP_POST_ADDRESS": "https://hooks.example" }),
+                    ("POST", "/webhooks/retry") => json!({ "startTime": 0, "subscriptionId": webhook }),
+                    _ => json!({}),
+                };
+                let headers = [("content-type", "application/json")];
+                let mut answer =
+                    acme.api.call(method.clone(), &path, &headers, body.to_string().into()).await;
+                // All that may differ is the time of the answer and what is left of the key's share.
+                for header in ["date", "ratelimit"] {
+                    answer.headers.remove(header);
+                }
+                (answer.status, answer.headers, answer.body)
+            };
+            let never = "01a201ce-e44d-76a1-92e3-6d7af500e1a1";
+            let (theirs, nobodys) = (ask(webhook, request).await, ask(never, never).await);
+            assert_eq!(theirs, nobodys, "{method} {path}");
+            if path.contains('{') {
+                assert_eq!((theirs.0, &theirs.2["code"]), (404, &json!("NOT_FOUND")), "{method} {path}");
+            }
+        }
+    }
+    assert_eq!(operations, 7);
+    assert_eq!(zeta.api.get("/webhooks/subscribed").await.ok(), before);
+    assert_eq!(zeta.api.get("/webhooks/failed?startTime=0").await.ok(), failed);
+    assert_eq!(acme.api.get("/webhooks/subscribed").await.ok()["subscriptions"], json!([]));
+}
+
 async fn another_carriers_name_is_as_good_as_none(data: &Data) {
-    let host = TestHost::start(data).await;
+    let host = TestHost::with(data, Clock::system(), |config| config.webhooks.burst = 1_000).await;
     let sink = Sink::start().await;
     let acme = furnish(&host, &sink, "acme").await;
     let zeta = furnish(&host, &sink, "zeta").await;
@@ -132,6 +199,7 @@ async fn another_carriers_name_is_as_good_as_none(data: &Data) {
         assert_eq!((theirs.0, &theirs.2["code"]), (404, &json!("not_found")), "{method} {path}");
     }
     assert_eq!(inventory(&zeta).await, before, "nothing of all this changed anything");
+    no_webhook_is_anothers(&host.admin, &acme, &zeta, &sink).await;
 
     // What is not below a carrier is not a carrier's at all.
     for path in ["/v1/carriers", "/v1/keys", "/v1/plugins"] {
@@ -147,7 +215,9 @@ async fn another_carriers_name_is_as_good_as_none(data: &Data) {
 
 async fn inventory(carrier: &Carrier) -> Vec<Value> {
     let mut all = Vec::new();
-    for rest in ["destinations", "subscriptions", "plugins", "tables", "keys", "events", "deliveries"] {
+    for rest in
+        ["destinations", "subscriptions", "plugins", "tables", "event-types", "keys", "events", "deliveries"]
+    {
         all.push(carrier.api.get(&carrier.path(rest)).await.ok());
     }
     all

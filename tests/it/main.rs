@@ -28,4 +28,6 @@ mod restart;
 mod retries;
 mod rotation;
 mod swap;
+mod trial;
 mod way;
+mod webhooks;

@@ -233,6 +233,53 @@ async fn check_prints_every_problem_at_once() {
     assert!(!shown.contains("s3cret"), "{shown}");
 }
 
+#[tokio::test]
+async fn check_prints_every_problem_of_the_catalogue_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.toml");
+    let path = file.to_str().unwrap();
+    let settings = [("CATALOGUE_FILE", path)];
+    std::fs::write(&file, "[[event]]\nevent_id = 70\ntype = 'a..b'\nabout = 'x'\nkind = 'y'\n").unwrap();
+    let checked = run("check", folder.path(), &settings, &[]).await;
+    assert_eq!(checked.status.code(), Some(1));
+    let said: Vec<_> = text(&checked.stdout).lines().collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(
+        said[0].starts_with(&format!("{path}: line 3: event 70: type: \"a..b\" is not a valid event type"))
+    );
+    assert!(said[1].starts_with(&format!("{path}: line 5: event 70: kind: unknown; it takes `type`, ")));
+    // And nothing starts on it.
+    let refused = run("serve", folder.path(), &settings, &[]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("has 2 problem(s)"), "{}", text(&refused.stderr));
+
+    std::fs::remove_file(&file).unwrap();
+    let missing = run("check", folder.path(), &settings, &[]).await;
+    assert!(text(&missing.stdout).starts_with("catalogue.file: the catalogue "), "{}", text(&missing.stdout));
+    std::fs::write(&file, "[[event]]\nevent_id = 70\ntype = 'a.b'\nabout = 'x'\n").unwrap();
+    let good = run("check", folder.path(), &settings, &[]).await;
+    assert_eq!(good.status.code(), Some(0), "{}", text(&good.stderr));
+}
+
+#[tokio::test]
+async fn an_operators_file_extends_the_catalogue() {
+    let data = Data::sqlite().await;
+    let file = data.folder().join("events.toml");
+    std::fs::write(&file, "[[event]]\nevent_id = 70\ntype = 'policy.lapsed'\nabout = 'It lapsed.'\n")
+        .unwrap();
+    let host = TestHost::with(&data, hookyard::clock::Clock::system(), |config| {
+        config.catalogue.file = file;
+    })
+    .await;
+    let ours = host.admin.get("/v1/event-types/policy.lapsed").await.ok();
+    assert_eq!((&ours["webhooks"][0]["event_id"], &ours["about"]), (&json!(70), &json!("It lapsed.")));
+    assert_eq!(
+        host.admin.get("/v1/event-types/case.closed").await.ok()["webhooks"].as_array().unwrap().len(),
+        5
+    );
+    host.end().await;
+}
+
 async fn a_schema_is_brought_up_to_date_by_hand_where_it_is_not_by_itself(data: &Data) {
     let by_hand = [("STORE_MIGRATE", "false"), ("STORE_DATABASE", data.database())];
     let refused = run("serve", data.folder(), &by_hand, &[]).await;

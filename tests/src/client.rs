@@ -68,7 +68,12 @@ impl Api {
         Self { http, url: url.to_owned(), key: key.to_owned() }
     }
 
-    /// Its key.
+    /// Where it calls.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The key that it sends.
     pub fn key(&self) -> &str {
         &self.key
     }

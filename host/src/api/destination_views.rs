@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::handshakes::HandshakeView;
 use super::problem::{Code, Problem};
-use super::state::{Checks, TestError, TestOutcome, Unfit};
+use super::state::{Checks, TestError, Unfit};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
 use crate::carrier::handshake::HandshakeSpec;
@@ -223,31 +223,6 @@ impl DestinationView {
     pub(super) fn showing(mut self, fresh: Option<String>, checks: &dyn Checks) -> Self {
         self.signing_secret = fresh.filter(|secret| checks.public_key(secret).is_none());
         self
-    }
-}
-
-/// What a test came to.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct TestView {
-    /// `delivered` or the kind of failure.
-    pub outcome: String,
-    /// The answer's status.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// How long it took, in microseconds.
-    pub duration_us: u64,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// The start of the answer's body.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub response_body: Option<String>,
-}
-
-impl From<TestOutcome> for TestView {
-    fn from(test: TestOutcome) -> Self {
-        let TestOutcome { outcome, status, duration_us, error, response_body } = test;
-        Self { outcome, status, duration_us, error, response_body }
     }
 }
 

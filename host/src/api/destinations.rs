@@ -9,15 +9,18 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::destination_views::{DestinationBody, DestinationView, RotateSecret, TestView, open, rotate};
-use super::extract::{Body, Part, Search};
+use super::destination_views::{DestinationBody, DestinationView, RotateSecret, open, rotate};
+use super::extract::{Body, OptionalBody, Part, Search};
 use super::handshakes::{self, Asking, HandshakeView};
 use super::hide::SecretBody;
 use super::keys::room;
 use super::list::{List, PageQuery};
-use super::problem::{Problem, Problems};
+use super::problem::{Code, Problem, Problems};
 use super::proof::OfCarrier;
 use super::state::{ApiLimits, ApiState, Checks, Tester, Turn};
+use super::subscriptions::owns;
+use super::trial_views::TestView;
+use super::trials::{DestinationTest, Workbench};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::destination::secrets_context;
 use crate::carrier::handshake::WAITING;
@@ -81,7 +84,7 @@ pub(super) async fn existing(
     find(store, carrier, name).await?.ok_or_else(|| Problem::missing("destination"))
 }
 
-fn sealed(
+pub(super) fn sealed(
     destination: &Destination,
     secrets: &DestinationSecrets,
     checks: &dyn Checks,
@@ -180,7 +183,7 @@ async fn put(
 
 /// Delete a destination
 ///
-/// Its open deliveries are cancelled.
+/// Its open deliveries are cancelled. That of a registered webhook goes when the webhook is unregistered.
 #[utoipa::path(delete, path = "/v1/carriers/{carrier}/destinations/{destination}", tag = "destinations",
     responses((status = 204, description = "It is gone"), Problems))]
 async fn delete(
@@ -188,6 +191,11 @@ async fn delete(
     State(store): State<Store>,
     Part(part): Part<NamePart>,
 ) -> Result<StatusCode, Problem> {
+    let all = store.subscriptions(&of.carrier).await?;
+    if let Some(owner) = all.iter().find(|one| owns(one, &part.destination)) {
+        let detail = format!("it belongs to the webhook {}: delete that subscription instead", owner.id);
+        return Err(Problem::new(Code::WrongState, detail));
+    }
     let gone = store.delete_destination(&of.carrier, &part.destination).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::missing("destination")) }
 }
@@ -255,16 +263,20 @@ async fn disable(
 
 /// Send an example to a destination
 ///
-/// Once, now, with its headers and signature. The answer says what came back; no delivery is recorded.
+/// Once, now, with its headers and signature. The answer says what was sent and what came back; no delivery is recorded.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/destinations/{destination}/test", tag = "destinations",
+    request_body = Option<DestinationTest>,
     responses((status = 200, description = "What it came to", body = TestView), Problems))]
 async fn test(
     of: OfCarrier,
     State(store): State<Store>,
+    State(bench): State<Workbench>,
     State(tester): State<Arc<dyn Tester>>,
     Part(part): Part<NamePart>,
+    OptionalBody(body): OptionalBody<DestinationTest>,
 ) -> Result<impl IntoResponse, Problem> {
     let destination = existing(&store, &of.carrier, &part.destination).await?;
     handshakes::must_not_wait(&store, &of.carrier, &part.destination).await?;
-    Ok(axum::Json(TestView::from(tester.test(destination).await?)))
+    let event = bench.for_destination(&of.carrier, body).await?;
+    Ok(axum::Json(TestView::from(tester.test(destination, event).await?)))
 }

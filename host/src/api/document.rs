@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use super::problem::Details;
 use super::state::ApiState;
+use super::webhooks::WebhookError;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(document))
@@ -51,6 +52,7 @@ pub(super) fn frame() -> OpenApi {
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     let mut schemas = vec![(Details::name().into_owned(), <Details as utoipa::PartialSchema>::schema())];
     Details::schemas(&mut schemas);
+    schemas.push((WebhookError::name().into_owned(), <WebhookError as utoipa::PartialSchema>::schema()));
     let components = ComponentsBuilder::new()
         .schemas_from_iter(schemas)
         .security_scheme("api_key", in_header)
@@ -60,7 +62,7 @@ pub(super) fn frame() -> OpenApi {
 }
 
 /// What each part of a path is.
-const PARTS: [(&str, &str); 9] = [
+const PARTS: [(&str, &str); 11] = [
     ("carrier", "The carrier's id, or `me` for the key's own."),
     ("key", "The key's id."),
     ("destination", "The destination's name."),
@@ -70,6 +72,8 @@ const PARTS: [(&str, &str); 9] = [
     ("table", "The table's name."),
     ("event", "The event's id."),
     ("token", "What the receiver was told."),
+    ("request", "The `requestid` that the receiver saw."),
+    ("event_type", "The event type, such as `case.closed`."),
 ];
 
 /// Adds what all operations have: keys, parts of the path, `Idempotency-Key` for every POST.
@@ -114,6 +118,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (bool, &mut Operation
         (false, item.put.as_mut()),
         (true, item.post.as_mut()),
         (false, item.delete.as_mut()),
+        (false, item.patch.as_mut()),
     ]
     .into_iter()
     .filter_map(|(post, operation)| Some((post, operation?)))
@@ -126,16 +131,20 @@ mod tests {
     /// Every route, from the places that make them: the document can only lose one by losing the route.
     const ROUTES: &str = "\
 delete /v1/carriers/{carrier}/destinations/{destination}
+delete /v1/carriers/{carrier}/event-types/{event_type}
 delete /v1/carriers/{carrier}/keys/{key}
 delete /v1/carriers/{carrier}/subscriptions/{subscription}
 delete /v1/carriers/{carrier}/tables/{table}
 delete /v1/keys/{key}
+delete /webhooks/unregister/{subscription}
 get /v1/carriers
 get /v1/carriers/{carrier}
 get /v1/carriers/{carrier}/deliveries
 get /v1/carriers/{carrier}/deliveries/{delivery}
 get /v1/carriers/{carrier}/destinations
 get /v1/carriers/{carrier}/destinations/{destination}
+get /v1/carriers/{carrier}/event-types
+get /v1/carriers/{carrier}/event-types/{event_type}
 get /v1/carriers/{carrier}/events
 get /v1/carriers/{carrier}/events/{event}
 get /v1/carriers/{carrier}/keys
@@ -148,12 +157,17 @@ get /v1/carriers/{carrier}/subscriptions/{subscription}
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
 get /v1/handshake/{token}
+get /v1/event-types
+get /v1/event-types/{event_type}
 get /v1/keys
 get /v1/openapi.json
 get /v1/plugins
 get /v1/plugins/{plugin}
 get /v1/plugins/{plugin}/versions
 get /v1/plugins/{plugin}/versions/{version}
+get /webhooks/failed
+get /webhooks/subscribed
+patch /webhooks/update/{subscription}
 post /v1/carriers
 post /v1/carriers/{carrier}/deliveries/retry
 post /v1/carriers/{carrier}/deliveries/{delivery}/cancel
@@ -171,13 +185,18 @@ post /v1/carriers/{carrier}/plugins/{plugin}/versions
 post /v1/carriers/{carrier}/subscriptions
 post /v1/carriers/{carrier}/subscriptions/{subscription}/pause
 post /v1/carriers/{carrier}/subscriptions/{subscription}/resume
+post /v1/carriers/{carrier}/subscriptions/{subscription}/test
 post /v1/events
 post /v1/handshake/{token}
 post /v1/keys
 post /v1/plugins/{plugin}/activate
 post /v1/plugins/{plugin}/rollback
 post /v1/plugins/{plugin}/versions
+post /webhooks/register
+post /webhooks/retry
+post /webhooks/retry/{request}
 put /v1/carriers/{carrier}/destinations/{destination}
+put /v1/carriers/{carrier}/event-types/{event_type}
 put /v1/carriers/{carrier}/subscriptions/{subscription}
 put /v1/carriers/{carrier}/tables/{table}";
 
@@ -213,9 +232,14 @@ put /v1/carriers/{carrier}/tables/{table}";
             let open = route == "get /v1/openapi.json" || route.ends_with(" /v1/handshake/{token}");
             let schemes = operation["security"].as_array().unwrap();
             assert_eq!(schemes.iter().any(|s| s.get("api_key").is_some()), !open, "{route}: security");
-            for status in ["401", "404", "422", "503"] {
-                let schema = &operation["responses"][status]["content"]["application/problem+json"]["schema"];
-                assert_eq!(schema["$ref"], "#/components/schemas/Problem", "{route}: {status}");
+            let webhooks = route.contains(" /webhooks/");
+            let (statuses, media, name) = match webhooks {
+                true => (["401", "404", "400", "429"], "application/json", "WebhookError"),
+                false => (["401", "404", "422", "503"], "application/problem+json", "Problem"),
+            };
+            for status in statuses {
+                let schema = &operation["responses"][status]["content"][media]["schema"];
+                assert_eq!(schema["$ref"], format!("#/components/schemas/{name}"), "{route}: {status}");
             }
             let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
             let declared = |name: &str| parameters.iter().filter(|p| p["name"] == name).count();

@@ -4,7 +4,7 @@
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +15,10 @@ use crate::store::page::PageRequest;
 /// A body of JSON. The error names the path of what is wrong.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
+
+/// A body of JSON that may be left out altogether.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
 
 /// A body as it came, within the route's limit and the host's patience.
 #[derive(Debug)]
@@ -66,15 +70,32 @@ impl BodyLimit {
 impl<T: DeserializeOwned> FromRequest<ApiState> for Body<T> {
     type Rejection = Problem;
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
-        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !media_type.is_some_and(crate::ingest::is_json) {
-            let found = media_type.map_or("it has none".to_owned(), |found| format!("it is `{found}`"));
-            let detail = format!("the body's `content-type` must be `application/json`; {found}");
-            return Err(Problem::new(Code::UnsupportedMediaType, detail));
-        }
+        must_be_json(request.headers())?;
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         json(&bytes).map(Self)
     }
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<ApiState> for OptionalBody<T> {
+    type Rejection = Problem;
+    async fn from_request(request: Request, state: &ApiState) -> Result<Self, Problem> {
+        let media_type = must_be_json(request.headers());
+        let RawBody(bytes) = RawBody::from_request(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        media_type.and_then(|()| json(&bytes).map(Self))
+    }
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if media_type.is_some_and(crate::ingest::is_json) {
+        return Ok(());
+    }
+    let found = media_type.map_or("it has none".to_owned(), |found| format!("it is `{found}`"));
+    let detail = format!("the body's `content-type` must be `application/json`; {found}");
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
 /// Reads JSON; the error names the path of what is wrong.

@@ -1,4 +1,5 @@
-//! The management API under `/v1`: one file per noun, handlers of about ten lines over the store.
+//! The management API under `/v1`: one file per noun, handlers of about ten lines over the store. The carrier-webhook API
+//! stands beside it, in `webhooks`.
 //!
 //! `proof` says who may, `extract` reads requests, `problem` is what goes wrong, `state` the doors to the rest of the
 //! host. It must not know SQL, Wasm or how deliveries are sent.
@@ -9,6 +10,7 @@ pub mod deliveries;
 pub mod destination_views;
 pub mod destinations;
 mod document;
+pub mod event_types;
 pub mod events;
 pub mod extract;
 pub mod handshakes;
@@ -24,11 +26,15 @@ pub mod proof;
 pub mod state;
 pub mod subscriptions;
 pub mod tables;
+pub mod trial_views;
+pub mod trials;
+pub mod webhooks;
 
 use axum::Extension;
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
+use axum::routing::any;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -50,6 +56,8 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(subscriptions::routes())
         .merge(plugins::routes())
         .merge(events::routes())
+        .merge(event_types::routes())
+        .merge(trials::routes())
         .merge(deliveries::routes())
         .merge(document::routes())
         .layer(body("request_bytes", limits.request_bytes));
@@ -64,15 +72,29 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         )
 }
 
-/// Everything under `/v1`, and problem details for every path and method that there is not.
+/// The routes of the carrier-webhook API with their limit on bodies.
+fn webhook_routes(limits: &ApiLimits) -> OpenApiRouter<ApiState> {
+    let limit = BodyLimit { name: "request_bytes", max: limits.request_bytes };
+    webhooks::routes().layer((DefaultBodyLimit::max(limit.max), Extension(limit)))
+}
+
+/// Everything under `/v1` and `/webhooks`, and problem details for every path and method that there is not.
 pub fn router(state: ApiState) -> axum::Router {
     use axum::extract::FromRef;
     use std::sync::Arc;
     let limits = <Arc<ApiLimits>>::from_ref(&state);
     let ingest = <Arc<IngestLimits>>::from_ref(&state);
     let (router, _) = routes(&limits, &ingest).split_for_parts();
+    let (webhooks, _) = webhook_routes(&limits).split_for_parts();
+    // Its face is the outermost, so that no answer lacks its shape and its headers.
+    let webhooks = webhooks
+        .route("/webhooks/{*rest}", any(no_such_path))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(state.clone(), idempotency::idempotent))
+        .layer(from_fn_with_state(state.clone(), webhooks::face));
     router
         .layer(from_fn_with_state(state.clone(), idempotency::idempotent))
+        .merge(webhooks)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(state)
@@ -80,7 +102,9 @@ pub fn router(state: ApiState) -> axum::Router {
 
 /// The OpenAPI 3.1 document of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, document) = routes(&ApiLimits::default(), &IngestLimits::default()).split_for_parts();
+    let limits = ApiLimits::default();
+    let all = routes(&limits, &IngestLimits::default()).merge(webhook_routes(&limits));
+    let (_, document) = all.split_for_parts();
     document::finish(document)
 }
 

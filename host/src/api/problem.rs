@@ -88,6 +88,8 @@ codes! {
     PluginRefused = UNPROCESSABLE_ENTITY "plugin_refused" "The component was refused";
     /// The `Idempotency-Key` was used for another request.
     IdempotencyMismatch = UNPROCESSABLE_ENTITY "idempotency_mismatch" "The `Idempotency-Key` was used for another request";
+    /// More requests than the key's share.
+    Throttled = TOO_MANY_REQUESTS "throttled" "Too many requests with this key";
     /// The carrier has too much waiting.
     BacklogFull = SERVICE_UNAVAILABLE "backlog_full" "The carrier has too many events waiting";
     /// The host's own fault.
@@ -232,6 +234,8 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"hookyard\""));
         }
+        // For those who put it into another shape on its way out.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -23,6 +23,10 @@ pub struct Admin(pub Arc<Principal>);
 #[derive(Debug)]
 pub struct Publisher(pub Arc<Principal>);
 
+/// The caller has a key, of whatever role.
+#[derive(Debug)]
+pub struct Anyone(pub Arc<Principal>);
+
 /// The caller may read and change what belongs to this carrier: its own key, or an admin's when the carrier exists.
 #[derive(Debug)]
 pub struct OfCarrier {
@@ -30,6 +34,13 @@ pub struct OfCarrier {
     pub carrier: CarrierId,
     /// Who asks.
     pub principal: Arc<Principal>,
+}
+
+/// The caller is a carrier, and speaks of what is its own.
+#[derive(Debug)]
+pub struct Own {
+    /// The key's carrier.
+    pub carrier: CarrierId,
 }
 
 fn role(parts: &Parts, state: &ApiState, allowed: &[Role]) -> Result<Arc<Principal>, Problem> {
@@ -54,6 +65,22 @@ impl FromRequestParts<ApiState> for Publisher {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
         role(parts, state, &[Role::Publisher, Role::Admin]).map(Self)
+    }
+}
+
+impl FromRequestParts<ApiState> for Own {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        let principal = role(parts, state, &[Role::Carrier])?;
+        let carrier = principal.carrier.clone();
+        carrier.map(|carrier| Self { carrier }).ok_or_else(|| Problem::missing("carrier"))
+    }
+}
+
+impl FromRequestParts<ApiState> for Anyone {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Problem> {
+        KeyRing::from_ref(state).authenticate(&parts.headers).map(Self)
     }
 }
 

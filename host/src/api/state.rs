@@ -11,15 +11,21 @@ use futures_util::future::BoxFuture;
 
 use super::auth::KeyRing;
 use super::idempotency::Flights;
+use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, SubscriptionSpec};
+use crate::carrier::{
+    Destination, DestinationSpec, LimitsSpec, Owner, PluginVersion, Subscription, SubscriptionSpec,
+};
+use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::event::PluginName;
+use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
+use crate::matching::Match;
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::page::PluginRecord;
+use crate::store::work::NewRouting;
 
 /// How much a carrier may set up. Every field is the limit's name in errors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +44,14 @@ pub struct ApiLimits {
     pub tables: usize,
     /// Entries of one table.
     pub table_entries: usize,
+    /// Event types that one carrier describes.
+    pub event_types: usize,
     /// Bytes of a table's JSON.
     pub table_bytes: usize,
+    /// Requests a second that a key may send to `/webhooks` on average; at least 1.
+    pub requests_per_second: u32,
+    /// Requests that it may send there at once; at least 1.
+    pub burst: u32,
 }
 
 impl Default for ApiLimits {
@@ -52,7 +64,10 @@ impl Default for ApiLimits {
             subscriptions: 1_000,
             tables: 100,
             table_entries: 100_000,
+            event_types: 500,
             table_bytes: 8 << 20,
+            requests_per_second: 20,
+            burst: 15,
         }
     }
 }
@@ -198,13 +213,37 @@ pub trait Checks: Send + Sync {
 #[error("a secret does not open with the host's master key")]
 pub struct Unopened;
 
-/// Sends one example to a destination, outside of any event.
+/// Tries destinations and subscriptions out, beside the way of an event: nothing is recorded.
 pub trait Tester: Send + Sync {
-    /// Sends it now, once, with the destination's own headers and signature.
+    /// Sends an event to a destination now, once, with the destination's own headers and signature.
     ///
     /// # Errors
     /// When the host itself could not try; what the receiver did is an outcome.
-    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>>;
+    fn test(&self, destination: Destination, event: Event) -> BoxFuture<'_, Result<TestOutcome, TestError>>;
+
+    /// Takes an event through a subscription; with `send`, makes one attempt at each delivery.
+    ///
+    /// # Errors
+    /// When the host itself could not try; what plugins and receivers did is an outcome.
+    fn rehearse(
+        &self,
+        subscription: Subscription,
+        event: Event,
+        send: bool,
+    ) -> BoxFuture<'_, Result<Rehearsal, TestError>>;
+}
+
+/// What a subscription made of an event.
+#[derive(Debug, Clone)]
+pub struct Rehearsal {
+    /// How they meet.
+    pub meets: Match,
+    /// The conditions of the filter that do not hold.
+    pub unmet: Vec<String>,
+    /// What the event's routing would be; absent when they do not match.
+    pub routing: Option<NewRouting>,
+    /// What came of each of the routing's deliveries, in their order; `None` where nothing was sent.
+    pub attempts: Vec<Option<TestOutcome>>,
 }
 
 /// What a test came to.
@@ -218,6 +257,10 @@ pub struct TestOutcome {
     pub duration_us: u64,
     /// What went wrong, for people; secrets masked.
     pub error: Option<String>,
+    /// JSON of what was sent: method, address and headers, secrets masked.
+    pub request: String,
+    /// JSON of the answer's headers.
+    pub response_headers: Option<String>,
     /// The start of the answer's body, as text.
     pub response_body: Option<String>,
 }
@@ -270,6 +313,8 @@ pub struct ApiParts {
     pub tester: Arc<dyn Tester>,
     /// Receivers' permissions.
     pub handshaker: Arc<dyn Handshaker>,
+    /// Which event types there are.
+    pub catalogue: Arc<Catalogue>,
     /// The time.
     pub clock: Clock,
     /// How much may be set up.
@@ -299,6 +344,7 @@ struct Inner {
     ingest: Arc<IngestLimits>,
     flights: Flights,
     turn: Turn,
+    throttle: Arc<Throttle>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -311,7 +357,9 @@ impl ApiState {
     /// The state made of these parts.
     pub fn new(parts: ApiParts) -> Self {
         let (limits, ingest) = (Arc::new(parts.limits.clone()), Arc::new(parts.ingest.clone()));
-        Self(Arc::new(Inner { parts, limits, ingest, flights: Flights::default(), turn: Turn::default() }))
+        let throttle = Arc::new(Throttle::new(limits.requests_per_second, limits.burst));
+        let (flights, turn) = (Flights::default(), Turn::default());
+        Self(Arc::new(Inner { parts, limits, ingest, flights, turn, throttle }))
     }
 
     /// How long a body may take to arrive.
@@ -339,8 +387,10 @@ pieces! {
     Arc<dyn Checks> = parts.checks;
     Arc<dyn Tester> = parts.tester;
     Arc<dyn Handshaker> = parts.handshaker;
+    Arc<Catalogue> = parts.catalogue;
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;
     Flights = flights;
     Turn = turn;
+    Arc<Throttle> = throttle;
 }

@@ -18,7 +18,7 @@ use super::proof::OfCarrier;
 use super::state::{ApiLimits, ApiState, Checks};
 use crate::carrier::{Owner, Subscription, SubscriptionSpec, SubscriptionState};
 use crate::clock::{Clock, Millis, random_bytes};
-use crate::event::{CarrierId, SubscriptionId, time_ordered};
+use crate::event::{CarrierId, DestinationName, SubscriptionId, time_ordered};
 use crate::store::Store;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
@@ -55,11 +55,15 @@ impl From<Subscription> for SubscriptionView {
 }
 
 #[derive(Debug, Deserialize)]
-struct IdPart {
-    subscription: SubscriptionId,
+pub(super) struct IdPart {
+    pub(super) subscription: SubscriptionId,
 }
 
-async fn existing(store: &Store, carrier: &CarrierId, id: &SubscriptionId) -> Result<Subscription, Problem> {
+pub(super) async fn existing(
+    store: &Store,
+    carrier: &CarrierId,
+    id: &SubscriptionId,
+) -> Result<Subscription, Problem> {
     let found = store.subscriptions(carrier).await?.into_iter().find(|one| one.id == *id);
     found.ok_or_else(|| Problem::missing("subscription"))
 }
@@ -70,13 +74,23 @@ async fn check(
     checks: &dyn Checks,
     carrier: &CarrierId,
     spec: &SubscriptionSpec,
+    all: &[Subscription],
 ) -> Result<(), Problem> {
+    if spec.webhook.is_some() {
+        let why = "only `POST /webhooks/register` makes subscriptions with it: leave it out";
+        return Err(Problem::invalid("webhook", why));
+    }
     if let Some(excess) = spec.excess() {
         return Err(Problem::invalid(excess.field, excess).limit(excess.limit, excess.max as u64));
     }
     checks.subscription(spec)?;
     let there = store.destinations(carrier).await?;
     for (at, name) in spec.destinations.iter().enumerate() {
+        if let Some(owner) = all.iter().find(|one| owns(one, name)) {
+            let why =
+                format!("`{name}` belongs to the webhook {} alone; make a destination of its own", owner.id);
+            return Err(Problem::invalid(format!("destinations[{at}]"), why));
+        }
         if !there.iter().any(|one| one.name == *name) {
             return Err(unknown(format!("destinations[{at}]"), "destination", name));
         }
@@ -90,6 +104,11 @@ async fn check(
         }
     }
     Ok(())
+}
+
+/// Whether a destination belongs to this subscription alone, as that of a registered webhook does.
+pub(super) fn owns(subscription: &Subscription, destination: &DestinationName) -> bool {
+    subscription.spec.webhook.as_ref().is_some_and(|webhook| webhook.destination == *destination)
 }
 
 fn unknown(field: String, what: &str, name: &dyn std::fmt::Display) -> Problem {
@@ -170,8 +189,14 @@ async fn write(
     id: SubscriptionId,
     spec: SubscriptionSpec,
 ) -> Result<(StatusCode, axum::Json<SubscriptionView>), Problem> {
-    check(store, checks, &carrier, &spec).await?;
     let all = store.subscriptions(&carrier).await?;
+    if all.iter().any(|one| one.id == id && one.spec.webhook.is_some()) {
+        let detail = "it was registered at `/webhooks/register`: its address and authorization are changed with \
+                      `PATCH /webhooks/update`, everything else by registering again; here it can be paused, resumed and \
+                      deleted";
+        return Err(Problem::new(Code::WrongState, detail));
+    }
+    check(store, checks, &carrier, &spec, &all).await?;
     let there = all.len();
     let earlier = all.into_iter().find(|one| one.id == id);
     let (status, state, created) = match earlier {
@@ -188,7 +213,7 @@ async fn write(
 
 /// Delete a subscription
 ///
-/// What was planned for it is still sent.
+/// What was planned for it is still sent; that of a registered webhook is cancelled, since its destination goes with it.
 #[utoipa::path(delete, path = "/v1/carriers/{carrier}/subscriptions/{subscription}", tag = "subscriptions",
     responses((status = 204, description = "It is gone"), Problems))]
 async fn delete(
@@ -196,7 +221,11 @@ async fn delete(
     State(store): State<Store>,
     Part(part): Part<IdPart>,
 ) -> Result<StatusCode, Problem> {
-    let gone = store.delete_subscription(&of.carrier, &part.subscription).await?;
+    let webhook = existing(&store, &of.carrier, &part.subscription).await?.spec.webhook;
+    let gone = match webhook {
+        Some(webhook) => store.delete_webhook(&of.carrier, &part.subscription, &webhook.destination).await?,
+        None => store.delete_subscription(&of.carrier, &part.subscription).await?,
+    };
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::missing("subscription")) }
 }
 

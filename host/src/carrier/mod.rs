@@ -2,16 +2,22 @@
 //!
 //! Plain data with its checks; what the API takes and the store keeps. It must not know how either works.
 
+pub mod auth;
 pub mod destination;
+pub mod event_type;
 pub mod handshake;
 pub mod key;
 pub mod plugin;
 pub mod subscription;
+pub mod webhook;
 
+pub use auth::{Auth, Grant, OAuth2, Tls};
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
+pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
 pub use subscription::{OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState};
+pub use webhook::Webhook;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::PluginRef;
+use super::{PluginRef, Webhook};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName, SubscriptionId};
 
@@ -33,6 +33,10 @@ pub struct SubscriptionSpec {
     /// What happens to events while a plugin of the chain is faulty.
     #[serde(default)]
     pub on_fault: OnFault,
+    /// What `POST /webhooks/register` registered. Subscriptions that are made here have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(read_only)]
+    pub webhook: Option<Webhook>,
 }
 
 /// A part of a subscription that is larger than its limit.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Catalogue, CatalogueError};
 use crate::server::ServerLimits;
 use crate::store::StoreConfig;
 
@@ -28,10 +29,14 @@ pub struct Config {
     pub store: StoreSection,
     /// What is taken in.
     pub ingest: IngestConfig,
+    /// Which event types there are.
+    pub catalogue: CatalogueConfig,
     /// How plugins run.
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// What carriers may ask of `/webhooks`.
+    pub webhooks: WebhooksConfig,
     /// How it speaks to its operator.
     pub log: LogConfig,
 }
@@ -146,6 +151,29 @@ impl Default for IngestConfig {
     }
 }
 
+/// `[catalogue]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct CatalogueConfig {
+    /// A file that adds event types and webhooks to the catalogue that comes with the host, or overrides what it says of
+    /// them; `host/src/catalogue/events.toml` shows the form. Empty: none.
+    pub file: PathBuf,
+}
+
+impl CatalogueConfig {
+    /// The catalogue that is meant.
+    ///
+    /// # Errors
+    /// As [`Catalogue::with_file`].
+    pub fn load(&self) -> Result<Catalogue, CatalogueError> {
+        if self.file.as_os_str().is_empty() {
+            Catalogue::embedded()
+        } else {
+            Catalogue::with_file(&self.file)
+        }
+    }
+}
+
 /// `[plugins]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -205,6 +233,24 @@ pub struct DeliverConfig {
 impl Default for DeliverConfig {
     fn default() -> Self {
         Self { allow_http: false, allow_networks: Vec::new(), queued_per_lane: 1_024 }
+    }
+}
+
+/// `[webhooks]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Requests a second that one API key may send to `/webhooks` on average, at each node: 1 to 100 000. 1 makes scripts
+    /// that register many webhooks wait; 100 000 is as good as none.
+    pub requests_per_second: u32,
+    /// Requests that it may send at once after a rest: 1 to 100 000. 1 refuses every second of two requests that come
+    /// together.
+    pub burst: u32,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { requests_per_second: 20, burst: 15 }
     }
 }
 
@@ -275,6 +321,8 @@ impl Config {
         range("plugins.breaker_window_s", p.breaker_window_s, 1, 86_400);
         range("plugins.breaker_rest_s", p.breaker_rest_s, 1, 86_400);
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
+        range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
+        range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

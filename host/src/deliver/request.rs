@@ -62,9 +62,9 @@ pub(super) struct Built {
 
 /// Builds a request. An error says why this delivery can never be sent.
 ///
-/// Every request carries `requestid` and `webhook-id` (the delivery's id), `webhook-timestamp`, `eventid` (the event's
-/// attribute `eventid` or `event-id`, the catalogue's number, or else the publisher's id of the event) and `eventname`
-/// (the attribute `eventname`, or else the event's type). A destination's own headers win over a plugin's.
+/// Every request carries `requestid` and `webhook-id` (the delivery's id), `webhook-timestamp`, `eventid` (the number that a
+/// webhook was registered for; for other subscriptions the event's attribute `eventid` or `event-id`, or else the publisher's
+/// id of the event) and `eventname` (the webhook's; for others the attribute `eventname`, or else the event's type). A destination's own headers win over a plugin's.
 pub(super) fn build(target: &HttpTarget, d: &HeldDelivery, now: Millis) -> Result<Built, Cow<'static, str>> {
     let Message::Http { method, path, headers, content_type } = &d.message else {
         return Err("the message is not an HTTP request, but the destination is of kind `http`".into());
@@ -93,11 +93,17 @@ pub(super) fn build(target: &HttpTarget, d: &HeldDelivery, now: Millis) -> Resul
     }
     let id = plain_value(d.id.as_str()).ok_or("the delivery's id is not a header's value")?;
     let event = &*d.event;
-    let event_id = event.attribute("eventid").or_else(|| event.attribute("event-id"));
+    let event_id =
+        || event.attribute("eventid").or_else(|| event.attribute("event-id")).unwrap_or(event.id.as_str());
+    let event_name = || event.attribute("eventname").unwrap_or(event.event_type.as_str());
+    let (event_id, event_name) = match &target.event {
+        Some(said) => said.clone(),
+        None => (header_value(event_id()), header_value(event_name())),
+    };
     let second = now.0.div_euclid(1_000);
     set(REQUEST_ID, id.clone());
-    set(EVENT_ID, header_value(event_id.unwrap_or(event.id.as_str())));
-    set(EVENT_NAME, header_value(event.attribute("eventname").unwrap_or(event.event_type.as_str())));
+    set(EVENT_ID, event_id);
+    set(EVENT_NAME, event_name);
     set(WEBHOOK_ID, id);
     set(WEBHOOK_TIMESTAMP, HeaderValue::from(second));
     if let Some(signature) = target.signer.sign(d.id.as_str(), second, &body, now) {
@@ -138,7 +144,7 @@ fn wire(method: HttpMethod) -> http::Method {
 }
 
 /// A text as a header's value, percent-encoded where it could not stand there otherwise.
-fn header_value(text: &str) -> HeaderValue {
+pub(super) fn header_value(text: &str) -> HeaderValue {
     plain_value(text)
         .or_else(|| plain_value(&utf8_percent_encode(text, IN_HEADER).to_string()))
         .unwrap_or_else(|| HeaderValue::from_static(""))

@@ -10,10 +10,10 @@ use url::{Host, Url};
 
 use super::address::{AddressPolicy, BlockedAddress};
 use super::mask::Mask;
-use super::request::{is_reserved, plain_value};
+use super::request::{header_value, is_reserved, plain_value};
 use super::sign::{SecretError, Signer};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec};
+use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
 
 /// The longest address, in characters.
@@ -51,6 +51,8 @@ pub(super) struct HttpTarget {
     pub(super) signer: Signer,
     /// What must not be kept when a receiver repeats it.
     pub(super) mask: Mask,
+    /// `eventid` and `eventname`, where the subscription says them and not the event.
+    pub(super) event: Option<(HeaderValue, HeaderValue)>,
 }
 
 /// Why a destination was refused. Never holds a secret.
@@ -147,6 +149,15 @@ impl Target {
         Ok(Self { carrier, name, way })
     }
 
+    /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
+    #[must_use]
+    pub fn of_webhook(mut self, webhook: &Webhook) -> Self {
+        if let Way::Http(http) = &mut self.way {
+            http.event = Some((HeaderValue::from(webhook.event_id), header_value(&webhook.event_name)));
+        }
+        self
+    }
+
     /// The address that it is sent to where its host is one and no name.
     pub(super) fn literal(&self) -> Option<IpAddr> {
         match &self.way {
@@ -209,7 +220,8 @@ impl HttpTarget {
         headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         add_static(&mut headers, secrets)?;
         let signer = Signer::compile(&secrets.signing)?;
-        Ok(Self { url, literal, method: spec.method, headers, signer, mask: Mask::of(secrets) })
+        let mask = Mask::of(secrets);
+        Ok(Self { url, literal, method: spec.method, headers, signer, mask, event: None })
     }
 }
 
@@ -290,7 +302,7 @@ mod tests {
             rate_per_minute: None,
         };
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let secrets = DestinationSecrets { headers, signing: Vec::new() };
+        let secrets = DestinationSecrets { headers, ..DestinationSecrets::default() };
         Target::compile("acme".parse().unwrap(), "main".parse().unwrap(), &spec, &secrets, policy)
     }
 

@@ -9,11 +9,13 @@ mod error;
 pub mod http;
 mod json;
 mod limits;
+mod made;
 mod media;
 mod plain;
 
 pub use error::{IngestError, Refusal};
 pub use limits::IngestLimits;
+pub use made::made;
 pub use media::Form;
 pub(crate) use media::is_json;
 

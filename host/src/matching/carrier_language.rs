@@ -23,6 +23,13 @@ impl Filter {
         }
         Self::checked(if clauses.len() == 1 { clauses.remove(0) } else { Expr::And(clauses) })
     }
+
+    /// The clauses of a text that [`Filter::parse_carrier`] reads, each as its path and its value.
+    pub fn carrier_clauses(text: &str) -> impl Iterator<Item = (&str, &str)> {
+        text.split('&')
+            .filter_map(|clause| clause.split_once(':'))
+            .map(|(path, value)| (trim(path), trim(value)))
+    }
 }
 
 fn read(clause: &str, at: usize) -> Result<Expr, FilterError> {
@@ -85,6 +92,12 @@ mod tests {
             assert_eq!(filter.matches(&Subject::new(&event)), expected, "{text}");
             assert_eq!(Filter::parse(&filter.to_string()).unwrap(), filter, "{text}");
         }
+    }
+
+    #[test]
+    fn clauses_are_paths_and_values() {
+        let clauses: Vec<_> = Filter::carrier_clauses(" \"state:open\" & case.url : http://x ").collect();
+        assert_eq!(clauses, [("state", "open"), ("case.url", "http://x")]);
     }
 
     #[test]

@@ -80,6 +80,15 @@ impl Filter {
     pub fn matches(&self, subject: &Subject<'_>) -> bool {
         holds(&self.0, subject)
     }
+
+    /// The conditions that do not hold, printed: of those that `&&` joins each by itself.
+    pub fn unmet(&self, subject: &Subject<'_>) -> Vec<String> {
+        let parts = match &self.0 {
+            Expr::And(parts) => parts,
+            one => std::slice::from_ref(one),
+        };
+        parts.iter().filter(|part| !holds(part, subject)).map(ToString::to_string).collect()
+    }
 }
 
 fn holds(expr: &Expr, subject: &Subject<'_>) -> bool {

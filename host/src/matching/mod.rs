@@ -99,6 +99,11 @@ impl Order {
             _ => Match::Matched,
         }
     }
+
+    /// The conditions of the filter that do not hold, printed: of those that `&&` joins each by itself.
+    pub fn unmet(&self, subject: &Subject<'_>) -> Vec<String> {
+        self.filter.as_ref().map(|filter| filter.unmet(subject)).unwrap_or_default()
+    }
 }
 
 /// How an event and a subscription meet.
@@ -171,6 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_filter_misses_is_named_condition_by_condition() {
+        let event = event("case.closed", &[], r#"{"state":"open","n":1}"#);
+        let unmet = |filter: &str| order(&["*"], Some(filter)).unmet(&Subject::new(&event));
+        assert_eq!(unmet("state == \"open\" && n == 1"), [""; 0]);
+        assert_eq!(
+            unmet("state == \"closed\" && n == 1 && !exists(n)"),
+            ["state == \"closed\"", "!exists(n)"]
+        );
+        assert_eq!(unmet("n == 2 || n == 3"), ["n == 2 || n == 3"]);
+        assert_eq!(order(&["*"], None).unmet(&Subject::new(&event)), [""; 0]);
+    }
+
+    #[test]
     fn a_wrong_order_says_where() {
         let compile = |types: &[&str], filter: Option<&str>| {
             let spec = SubscriptionSpec {
@@ -181,6 +199,7 @@ mod tests {
                 settings: Default::default(),
                 policy: Default::default(),
                 on_fault: Default::default(),
+                webhook: None,
             };
             Order::compile(&spec).map_err(|e| e.to_string())
         };

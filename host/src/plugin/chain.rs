@@ -97,6 +97,12 @@ impl Shared {
         Self { breakers: Mutex::new(Breakers::new(config)), any: AtomicBool::new(false), clock }
     }
 
+    /// Breakers of which none is open, for runs that do not count.
+    pub(super) fn apart(&self) -> Self {
+        let never = BreakerConfig { faults: u32::MAX, window: Duration::ZERO, rest: Duration::ZERO };
+        Self::new(never, self.clock.clone())
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Breakers) -> T) -> T {
         // A panic cannot leave it half changed in a way that matters: the worst is a fault not counted.
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -266,6 +266,22 @@ impl Runtime {
         self.0.floor.submit(run)
     }
 
+    /// Runs a chain once, beside the queue and its breakers: nothing is counted, and no version rests because of it. It takes
+    /// turns with the checks of uploads.
+    ///
+    /// # Errors
+    /// [`CheckError::Host`] when the host could not run it; what the plugins did is in what it gives.
+    pub async fn rehearse(&self, chain: Arc<Chain>, event: Arc<Event>) -> Result<Ran, CheckError> {
+        let runtime = self.clone();
+        // On a task of its own: when the caller hangs up half way, the run keeps its slot of the pool until it ends.
+        let run = tokio::spawn(async move {
+            let _slot = runtime.slot().await?;
+            let floor = runtime.0.floor.clone();
+            blocking(move || floor.rehearse(&chain, &event)).await
+        });
+        run.await.map_err(|error| CheckError::Host(error.to_string()))?
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> RuntimeMetrics {
         let counters = &self.0.floor.counters;

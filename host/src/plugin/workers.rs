@@ -174,6 +174,12 @@ impl Floor {
         chain::run(chain, event, &self.shared)
     }
 
+    /// One run on the caller's thread, which no breaker sees.
+    pub(super) fn rehearse(&self, chain: &Arc<Chain>, event: &Event) -> Ran {
+        let _running = self.ticker.run();
+        chain::run(chain, event, &self.shared.apart())
+    }
+
     fn count(&self, ran: &Ran) {
         self.counters.runs.fetch_add(1, Ordering::Relaxed);
         if let Err(fault) = &ran.result {

@@ -13,11 +13,11 @@ use crate::carrier::destination::secrets_context;
 use crate::carrier::handshake::Handshake;
 use crate::carrier::{
     Destination, DestinationKind, DestinationState, Limits, LimitsSpec, OnFault, Owner, PluginRef,
-    PluginVersion, Sha256Hex, Subscription, SubscriptionState,
+    PluginVersion, Sha256Hex, Subscription, SubscriptionState, Webhook,
 };
 use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
-use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
+use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, TableName};
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
@@ -241,26 +241,24 @@ impl Directory {
     }
 
     async fn view(&self, carrier: &CarrierId) -> Result<CarrierView, StoreError> {
-        let store = &self.0.parts.store;
-        let destinations = store.destinations(carrier).await?;
-        let subscriptions = store.subscriptions(carrier).await?;
-        let mut tables = BTreeMap::new();
-        for table in store.tables(carrier).await? {
-            tables.insert(table.name, Arc::new(table.entries));
-        }
-        let tables = Arc::new(tables);
-        let plugins = Catalog {
-            own: store.plugins(&Owner::Carrier(carrier.clone())).await?,
-            shared: store.plugins(&Owner::Shared).await?,
-        };
-
+        let setup = self.setup(carrier).await?;
+        let subscriptions = self.0.parts.store.subscriptions(carrier).await?;
         let mut view = CarrierView::default();
-        let mut rules: HashMap<&DestinationName, LaneRules> = HashMap::new();
+        let mut rules: HashMap<DestinationName, LaneRules> = HashMap::new();
         for subscription in subscriptions.iter().filter(|s| s.state == SubscriptionState::Active) {
-            let Some((order, policy)) = compile(subscription) else { continue };
-            for name in &subscription.spec.destinations {
+            let (order, standing) = match self.standing(subscription, &setup, &mut view.troubles).await? {
+                Ok(compiled) => compiled,
+                // One that a newer version of the host no longer reads must not stop its carrier's others.
+                Err(why) => {
+                    tracing::error!(%carrier, subscription = %subscription.id, %why,
+                        "a stored subscription cannot be read and is left out");
+                    continue;
+                }
+            };
+            let policy = &standing.policy;
+            for name in &standing.destinations {
                 let rule = rules
-                    .entry(name)
+                    .entry(name.clone())
                     .or_insert(LaneRules { concurrency: policy.concurrency, rate_per_minute: None });
                 // Two subscriptions share a destination: the stricter policy is kept.
                 rule.concurrency = rule.concurrency.min(policy.concurrency);
@@ -269,23 +267,25 @@ impl Directory {
                     (a, b) => a.or(b),
                 };
             }
-            let granted: Arc<[_]> = destinations
-                .iter()
-                .filter(|d| subscription.spec.destinations.contains(&d.name))
-                .map(|d| (d.name.clone(), d.spec.kind))
-                .collect();
-            let chain = self.chain(subscription, &plugins, &tables, granted, &mut view.troubles).await?;
-            view.standing.push(Standing {
-                id: subscription.id.clone(),
-                plugins: chain,
-                policy: Arc::new(policy),
-                destinations: subscription.spec.destinations.clone(),
-            });
+            view.standing.push(standing);
             view.orders.push(order);
         }
-        let mut handshakes: HashMap<DestinationName, Handshake> =
-            store.handshakes(carrier).await?.into_iter().map(|h| (h.destination.clone(), h)).collect();
-        for destination in destinations {
+        // Also those of subscriptions that are paused: what they have planned is still sent.
+        let webhooks: HashMap<&DestinationName, &Webhook> = subscriptions
+            .iter()
+            .filter_map(|subscription| subscription.spec.webhook.as_ref())
+            .map(|webhook| (&webhook.destination, webhook))
+            .collect();
+        let mut handshakes: HashMap<DestinationName, Handshake> = self
+            .0
+            .parts
+            .store
+            .handshakes(carrier)
+            .await?
+            .into_iter()
+            .map(|handshake| (handshake.destination.clone(), handshake))
+            .collect();
+        for destination in setup.destinations {
             let handshake = handshakes.remove(&destination.name);
             let mut rule = rules
                 .get(&destination.name)
@@ -298,10 +298,56 @@ impl Directory {
             rule.rate_per_minute = rule.rate_per_minute.into_iter().chain(granted).min();
             let lane = Lane { carrier: carrier.clone(), destination: destination.name.clone() };
             self.0.parts.lanes.set_rules(&lane, rule);
-            let place = self.place_of(&destination, handshake.map(|h| h.spec.origin));
+            let webhook = webhooks.get(&destination.name).copied();
+            let place = self.place_of(&destination, webhook, handshake.map(|h| h.spec.origin));
             view.places.insert(destination.name, Arc::new(place));
         }
         Ok(view)
+    }
+
+    /// What a carrier's subscriptions are compiled with.
+    async fn setup(&self, carrier: &CarrierId) -> Result<Setup, StoreError> {
+        let store = &self.0.parts.store;
+        let tables = store.tables(carrier).await?;
+        let tables = tables.into_iter().map(|table| (table.name, Arc::new(table.entries))).collect();
+        Ok(Setup {
+            destinations: store.destinations(carrier).await?,
+            tables: Arc::new(tables),
+            own: store.plugins(&Owner::Carrier(carrier.clone())).await?,
+            shared: store.plugins(&Owner::Shared).await?,
+        })
+    }
+
+    /// A subscription as it is stored now, compiled by itself, whether it is active or not.
+    ///
+    /// # Errors
+    /// The outer error is the store's, the inner one says why it cannot be read.
+    pub(super) async fn compiled(
+        &self,
+        subscription: &Subscription,
+    ) -> Result<Result<(Order, Standing), String>, StoreError> {
+        self.standing(subscription, &self.setup(&subscription.carrier).await?, &mut Vec::new()).await
+    }
+
+    async fn standing(
+        &self,
+        subscription: &Subscription,
+        setup: &Setup,
+        troubles: &mut Vec<Trouble>,
+    ) -> Result<Result<(Order, Standing), String>, StoreError> {
+        let spec = &subscription.spec;
+        let (order, policy) = match (Order::compile(spec), Policy::resolve(&spec.policy)) {
+            (Ok(order), Ok(policy)) => (order, policy),
+            (Err(why), _) => return Ok(Err(why.to_string())),
+            (_, Err(why)) => return Ok(Err(why.to_string())),
+        };
+        let standing = Standing {
+            id: subscription.id.clone(),
+            plugins: self.chain(subscription, setup, troubles).await?,
+            policy: Arc::new(policy),
+            destinations: spec.destinations.clone(),
+        };
+        Ok(Ok((order, standing)))
     }
 
     /// Opens a destination's secrets and prepares it for sending. The error is for people.
@@ -318,11 +364,19 @@ impl Directory {
         Target::compile(carrier, name, &destination.spec, &secrets, &parts.addresses).map_err(|e| wrong(&e))
     }
 
-    fn place_of(&self, destination: &Destination, origin: Option<String>) -> Place {
-        let target = self.compile(destination).map(|target| match &origin {
-            Some(origin) => target.asked_as(origin),
-            None => target,
-        });
+    fn place_of(
+        &self,
+        destination: &Destination,
+        webhook: Option<&Webhook>,
+        origin: Option<String>,
+    ) -> Place {
+        let mut target = self.compile(destination);
+        if let Some(webhook) = webhook {
+            target = target.map(|target| target.of_webhook(webhook));
+        }
+        if let Some(origin) = &origin {
+            target = target.map(|target| target.asked_as(origin));
+        }
         match &target {
             Ok(_) => {}
             Err(why @ Unusable::Locked(_)) => {
@@ -345,9 +399,7 @@ impl Directory {
     async fn chain(
         &self,
         subscription: &Subscription,
-        plugins: &Catalog,
-        tables: &Arc<BTreeMap<crate::event::TableName, Arc<BTreeMap<String, String>>>>,
-        destinations: Arc<[(DestinationName, DestinationKind)]>,
+        setup: &Setup,
         troubles: &mut Vec<Trouble>,
     ) -> Result<Plugins, StoreError> {
         let spec = &subscription.spec;
@@ -356,7 +408,7 @@ impl Directory {
         }
         let mut links = Vec::new();
         for plugin in &spec.plugins {
-            let Some(record) = plugins.find(plugin) else {
+            let Some(record) = setup.find(plugin) else {
                 return Ok(Plugins::NotReady(format!("there is no plugin `{plugin}`")));
             };
             let Some(active) = record.active else {
@@ -380,12 +432,13 @@ impl Directory {
             };
             links.push(Link { plugin: plugin.clone(), version: active, program, previous });
         }
+        let granted = setup.destinations.iter().filter(|d| spec.destinations.contains(&d.name));
         Ok(Plugins::Ready(Arc::new(Chain {
             carrier: subscription.carrier.clone(),
             links,
             settings: Arc::new(spec.settings.clone()),
-            tables: tables.clone(),
-            destinations,
+            tables: setup.tables.clone(),
+            destinations: granted.map(|d| (d.name.clone(), d.spec.kind)).collect(),
             on_fault: spec.on_fault,
         })))
     }
@@ -434,33 +487,17 @@ impl Directory {
     }
 }
 
-struct Catalog {
+/// What a carrier has set up beside its subscriptions.
+struct Setup {
+    destinations: Vec<Destination>,
+    tables: Arc<BTreeMap<TableName, Arc<BTreeMap<String, String>>>>,
     own: Vec<PluginRecord>,
     shared: Vec<PluginRecord>,
 }
 
-impl Catalog {
+impl Setup {
     fn find(&self, plugin: &PluginRef) -> Option<&PluginRecord> {
         let list = if plugin.shared { &self.shared } else { &self.own };
         list.iter().find(|record| record.name == plugin.name)
-    }
-}
-
-/// A subscription's types, filter and policy. They were checked when it was registered; one that a newer version of the
-/// host no longer reads is left out with a warning rather than stopping its carrier's others.
-fn compile(subscription: &Subscription) -> Option<(Order, Policy)> {
-    let spec = &subscription.spec;
-    let built = || -> Result<_, String> {
-        let order = Order::compile(spec).map_err(|e| e.to_string())?;
-        let policy = Policy::resolve(&spec.policy).map_err(|e| e.to_string())?;
-        Ok((order, policy))
-    };
-    match built() {
-        Ok(parts) => Some(parts),
-        Err(why) => {
-            tracing::error!(carrier = %subscription.carrier, subscription = %subscription.id, %why,
-                "a stored subscription cannot be read and is left out");
-            None
-        }
     }
 }

@@ -7,6 +7,7 @@
 //! | 4 → 5 | `conclude` | pure: what a chain's result means for its routing |
 //! | 5 → 6 | `route` | has the store plan, hands deliveries to their lanes |
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
+//! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins.
@@ -24,6 +25,8 @@ mod route;
 mod conclude;
 
 mod send;
+
+mod trial;
 
 mod claim;
 
@@ -44,6 +47,7 @@ use agreement::{Agreement, AgreementParts, Keys};
 use claim::Timers;
 use directory::{Directory, DirectoryParts};
 use rooms::Rooms;
+pub use trial::{Trial, TrialError};
 
 /// What a router is built from.
 #[derive(Debug)]

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::Router;
 use super::conclude::{self, Conclusion};
-use super::directory::{CarrierView, Plugins, Standing};
+use super::directory::{CarrierView, Place, Plugins, Standing};
 use super::rooms::Room;
 use crate::carrier::DestinationKind;
+use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;
-use crate::event::{CarrierId, Event, SubscriptionId, delivery_id};
+use crate::event::{CarrierId, DestinationName, Event, SubscriptionId, delivery_id};
 use crate::matching::{self, Match};
 use crate::plugin::{Chain, Ran, Run};
 use crate::store::error::{HeldError, StoreError};
@@ -147,32 +148,7 @@ impl Router {
                 .map(|s| s.destinations.clone())
                 .unwrap_or_default()
         });
-        for (index, send) in sends.into_iter().enumerate() {
-            let index = u32::try_from(index).unwrap_or(u32::MAX);
-            let id = delivery_id(&gathering.event, subscription, index);
-            let (state, error) = match gathering.view.places.get(&send.destination) {
-                None => {
-                    (DeliveryState::Dead, Some(format!("there is no destination `{}`", send.destination)))
-                }
-                Some(place) if place.kind != DestinationKind::Http => {
-                    let why = format!("destination kind not available: {}", place.kind.as_str());
-                    (DeliveryState::Dead, Some(why))
-                }
-                Some(place) if !place.is_enabled() => (DeliveryState::Held, None),
-                Some(_) => (DeliveryState::Pending, None),
-            };
-            routing.deliveries.push(NewDelivery {
-                id,
-                destination: send.destination,
-                message: send.message,
-                body: send.body,
-                order_key: send.order_key,
-                due: send.not_before.map_or(now, |at| at.max(now)),
-                hold: false,
-                state,
-                error,
-            });
-        }
+        routing.deliveries = deliveries(&gathering.event, subscription, sends, &gathering.view.places, now);
         self.hold_or_release(&gathering.event.carrier, subscription, routing.state, well);
         gathering.add(routing);
         self.one_less(gathering);
@@ -301,6 +277,40 @@ impl Router {
             }
         });
     }
+}
+
+/// What is to be sent of an event, with its ids, and with what stands in the way of it.
+pub(super) fn deliveries(
+    event: &Event,
+    subscription: &SubscriptionId,
+    sends: Vec<conclude::Send>,
+    places: &HashMap<DestinationName, Arc<Place>>,
+    now: Millis,
+) -> Vec<NewDelivery> {
+    let planned = sends.into_iter().enumerate().map(|(index, send)| {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let (state, error) = match places.get(&send.destination) {
+            None => (DeliveryState::Dead, Some(format!("there is no destination `{}`", send.destination))),
+            Some(place) if place.kind != DestinationKind::Http => {
+                let why = format!("destination kind not available: {}", place.kind.as_str());
+                (DeliveryState::Dead, Some(why))
+            }
+            Some(place) if !place.is_enabled() => (DeliveryState::Held, None),
+            Some(_) => (DeliveryState::Pending, None),
+        };
+        NewDelivery {
+            id: delivery_id(event, subscription, index),
+            destination: send.destination,
+            message: send.message,
+            body: send.body,
+            order_key: send.order_key,
+            due: send.not_before.map_or(now, |at| at.max(now)),
+            hold: false,
+            state,
+            error,
+        }
+    });
+    planned.collect()
 }
 
 impl Holding {

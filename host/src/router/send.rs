@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Router;
 use super::directory::Place;
 use super::route::DATABASE_PAUSE;
 use crate::carrier::Destination;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::clock::{Millis, random_bytes};
+use crate::clock::Millis;
 use crate::deliver::{Permit, Report};
-use crate::event::{Event, SubscriptionId, time_ordered};
-use crate::name::NameError;
 use crate::retry::{self, Decision, Outcome, Policy};
 use crate::store::error::{HeldError, StoreError};
-use crate::store::work::{Body, DestinationEffect, HeldDelivery, Lane, Message, NewAttempt, Next};
+use crate::store::work::{DestinationEffect, HeldDelivery, Lane, NewAttempt, Next};
 use crate::telemetry::Kind;
 
 impl Router {
@@ -52,38 +48,6 @@ impl Router {
         let decision =
             retry::decide(&policy, number, &report.outcome, self.clock.now(), crate::clock::jitter());
         self.write(delivery, lane, place, number, report, &decision);
-    }
-
-    /// Sends an example to a destination once, outside of any event: nothing is recorded.
-    ///
-    /// # Errors
-    /// When the destination as it is kept cannot be used.
-    pub async fn try_out(&self, destination: &Destination, now: Millis) -> Result<Report, String> {
-        let mut target = self.directory.compile(destination).map_err(|why| why.to_string())?;
-        let lane = Lane { carrier: destination.carrier.clone(), destination: destination.name.clone() };
-        if let Some(origin) = self.directory.place(&lane).as_ref().and_then(|place| place.origin.as_deref()) {
-            target = target.asked_as(origin);
-        }
-        let event = Event {
-            carrier: destination.carrier.clone(),
-            id: "hookyard-test".parse().map_err(|e: NameError| e.to_string())?,
-            event_type: "hookyard.test".parse().map_err(|e: NameError| e.to_string())?,
-            received: now,
-            attributes: [("source".to_owned(), "/hookyard/test".to_owned())].into(),
-            payload: Bytes::from_static(br#"{"message":"This is a test delivery of Hookyard."}"#),
-        };
-        let subscription: SubscriptionId = "test".parse().map_err(|e: NameError| e.to_string())?;
-        let delivery = HeldDelivery {
-            id: time_ordered(now, random_bytes()).into(),
-            event: Arc::new(event),
-            subscription,
-            destination: destination.name.clone(),
-            message: Message::forwarded(),
-            body: Body::Original,
-            attempts: 0,
-            due: now,
-        };
-        Ok(self.sender.attempt(&target, &delivery, Policy::default().timeout, now).await)
     }
 
     /// Gives back a delivery that this node cannot make, without an attempt: a node that has the key may take it at once,

@@ -1,6 +1,6 @@
 //! Destinations, and what their state means for the deliveries that wait for them.
 
-use super::db::{on_db, sql, text};
+use super::db::{Conn, on_db, sql, text};
 use super::error::StoreError;
 use super::rows::{Reading, json};
 use super::{Store, Wake, lane};
@@ -47,24 +47,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn put_destination(&self, destination: Destination) -> Result<(), StoreError> {
-        let spec = json(&destination.spec)?;
         self.write(move |w| {
             Box::pin(async move {
-                let d = &destination;
-                on_db!(&mut *w.conn, |c| sqlx::query(PUT_DESTINATION)
-                    .bind(d.carrier.as_str())
-                    .bind(d.name.as_str())
-                    .bind(spec.as_str())
-                    .bind(d.sealed.as_slice())
-                    .bind(d.state.as_str())
-                    .bind(d.disabled_reason.as_deref().map(text))
-                    .bind(d.failing_since)
-                    .bind(d.created)
-                    .bind(d.updated)
-                    .execute(c)
-                    .await?
-                    .rows_affected());
-                w.wakes.push(Wake::Config(Some(d.carrier.clone())));
+                put(w.conn, &destination).await?;
+                w.wakes.push(Wake::Config(Some(destination.carrier)));
                 Ok(())
             })
         })
@@ -128,12 +114,7 @@ impl Store {
                     return Ok(false);
                 }
                 if state == DestinationState::Enabled {
-                    on_db!(&mut *w.conn, |c| sqlx::query(RELEASE_HELD)
-                        .bind(lane(carrier.as_str(), name.as_str()))
-                        .bind(now)
-                        .execute(c)
-                        .await?
-                        .rows_affected());
+                    release(w.conn, &lane(carrier.as_str(), name.as_str()), now).await?;
                     w.wakes.push(Wake::Work);
                 }
                 w.wakes.push(Wake::Config(Some(carrier)));
@@ -155,28 +136,61 @@ impl Store {
         let (carrier, name) = (carrier.clone(), name.clone());
         self.write(move |w| {
             Box::pin(async move {
-                let gone = on_db!(&mut *w.conn, |c| sqlx::query(DELETE_DESTINATION)
-                    .bind(carrier.as_str())
-                    .bind(name.as_str())
-                    .execute(c)
-                    .await?
-                    .rows_affected());
-                if gone == 0 {
-                    return Ok(false);
+                let gone = delete(w.conn, &carrier, &name).await?;
+                if gone {
+                    w.wakes.push(Wake::Config(Some(carrier)));
                 }
-                super::handshakes::forget(w.conn, &carrier, &name).await?;
-                let lane = lane(carrier.as_str(), name.as_str());
-                for sql in [CANCEL_WAITING, CANCEL_TAKEN, CANCEL_HELD] {
-                    on_db!(&mut *w.conn, |c| sqlx::query(sql)
-                        .bind(lane.as_str())
-                        .execute(c)
-                        .await?
-                        .rows_affected());
-                }
-                w.wakes.push(Wake::Config(Some(carrier)));
-                Ok(true)
+                Ok(gone)
             })
         })
         .await
     }
+}
+
+/// Writes a destination, within a step.
+pub(super) async fn put(conn: &mut Conn, d: &Destination) -> Result<(), StoreError> {
+    let spec = json(&d.spec)?;
+    on_db!(conn, |c| sqlx::query(PUT_DESTINATION)
+        .bind(d.carrier.as_str())
+        .bind(d.name.as_str())
+        .bind(spec.as_str())
+        .bind(d.sealed.as_slice())
+        .bind(d.state.as_str())
+        .bind(d.disabled_reason.as_deref().map(text))
+        .bind(d.failing_since)
+        .bind(d.created)
+        .bind(d.updated)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Makes what was held for a destination due now, within a step.
+pub(super) async fn release(conn: &mut Conn, lane: &str, now: Millis) -> Result<(), StoreError> {
+    on_db!(conn, |c| sqlx::query(RELEASE_HELD).bind(lane).bind(now).execute(c).await?.rows_affected());
+    Ok(())
+}
+
+/// Removes a destination and cancels its open deliveries, within a step. Whether there was one.
+pub(super) async fn delete(
+    conn: &mut Conn,
+    carrier: &CarrierId,
+    name: &DestinationName,
+) -> Result<bool, StoreError> {
+    let gone = on_db!(&mut *conn, |c| sqlx::query(DELETE_DESTINATION)
+        .bind(carrier.as_str())
+        .bind(name.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    if gone == 0 {
+        return Ok(false);
+    }
+    super::handshakes::forget(conn, carrier, name).await?;
+    let lane = lane(carrier.as_str(), name.as_str());
+    for sql in [CANCEL_WAITING, CANCEL_TAKEN, CANCEL_HELD] {
+        on_db!(&mut *conn, |c| sqlx::query(sql).bind(lane.as_str()).execute(c).await?.rows_affected());
+    }
+    Ok(true)
 }

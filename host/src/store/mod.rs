@@ -10,6 +10,7 @@ mod claim;
 mod db;
 mod destinations;
 pub mod error;
+mod event_types;
 mod hand;
 mod handshakes;
 mod idempotency;
@@ -28,6 +29,7 @@ mod sqlite;
 mod statements;
 mod subscriptions;
 mod tables;
+mod webhooks;
 pub mod work;
 mod writer;
 
@@ -47,6 +49,7 @@ use crate::event::{CarrierId, NodeId};
 use db::{Conn, Db, Readers, on_db, sql};
 use error::StoreError;
 pub use statements::statements;
+pub use webhooks::FAILED_PAGE_MAX;
 use writer::{Command, Given, Job, Work, Writer};
 
 /// Where the data lives.

@@ -159,6 +159,32 @@ pub struct AttemptRecord {
     pub response_body: Option<Bytes>,
 }
 
+/// A choice among webhooks that did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedFilter {
+    /// First attempted at or after.
+    pub from: Millis,
+    /// First attempted before.
+    pub until: Millis,
+    /// Only of registrations for this number.
+    pub event_id: Option<u16>,
+    /// Only of this registration.
+    pub subscription: Option<SubscriptionId>,
+}
+
+/// A webhook that did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedWebhook {
+    /// Its id, the receiver's `requestid`.
+    pub id: DeliveryId,
+    /// The registration.
+    pub subscription: SubscriptionId,
+    /// The registration's number.
+    pub event_id: u16,
+    /// When it was first attempted; when its event was received, where it was not.
+    pub first_attempt: Millis,
+}
+
 /// A plugin with the versions that matter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginRecord {

@@ -338,13 +338,13 @@ pub(super) fn floor(at: Millis) -> String {
     DeliveryId::from(time_ordered(at, [0; 10])).to_string()
 }
 
-fn open(cursor: &str) -> Result<String, StoreError> {
+pub(super) fn open(cursor: &str) -> Result<String, StoreError> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| StoreError::Cursor)?;
     String::from_utf8(bytes).map_err(|_| StoreError::Cursor)
 }
 
 /// One record more than the page holds tells that there is a next one.
-fn cut<T>(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String) -> Page<T> {
+pub(super) fn cut<T>(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String) -> Page<T> {
     let limit = limit as usize;
     let more = items.len() > limit;
     items.truncate(limit);

@@ -5,8 +5,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, hand, handshakes, idempotency, node, plan, plugins,
-    postgres, read, record, retention, sealed, subscriptions, tables,
+    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node, plan,
+    plugins, postgres, read, record, retention, sealed, subscriptions, tables, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -28,9 +28,11 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("event_types", event_types::STATEMENTS),
         ("read", read::STATEMENTS),
         ("hand", hand::STATEMENTS),
         ("handshakes", handshakes::STATEMENTS),
+        ("webhooks", webhooks::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("sealed", sealed::STATEMENTS),

@@ -1,6 +1,6 @@
 //! Subscriptions: carriers' standing orders.
 
-use super::db::{on_db, sql};
+use super::db::{Conn, on_db, sql};
 use super::error::StoreError;
 use super::rows::{Reading, json};
 use super::{Store, Wake};
@@ -9,9 +9,10 @@ use crate::clock::Millis;
 use crate::event::{CarrierId, SubscriptionId};
 
 sql! {
-    PUT_SUBSCRIPTION = "INSERT INTO subscriptions (carrier, id, spec, state, created_ms, updated_ms) \
-        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (carrier, id) DO UPDATE \
-        SET spec = excluded.spec, updated_ms = excluded.updated_ms";
+    PUT_SUBSCRIPTION = "INSERT INTO subscriptions \
+        (carrier, id, spec, state, created_ms, updated_ms, webhook_event) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (carrier, id) DO UPDATE \
+        SET spec = excluded.spec, updated_ms = excluded.updated_ms, webhook_event = excluded.webhook_event";
     SELECT_SUBSCRIPTIONS = "SELECT id, spec, state, created_ms, updated_ms FROM subscriptions \
         WHERE carrier = $1 ORDER BY id";
     SET_STATE = "UPDATE subscriptions SET state = $3, updated_ms = $4 WHERE carrier = $1 AND id = $2";
@@ -24,21 +25,10 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn put_subscription(&self, subscription: Subscription) -> Result<(), StoreError> {
-        let spec = json(&subscription.spec)?;
         self.write(move |w| {
             Box::pin(async move {
-                let s = &subscription;
-                on_db!(&mut *w.conn, |c| sqlx::query(PUT_SUBSCRIPTION)
-                    .bind(s.carrier.as_str())
-                    .bind(s.id.as_str())
-                    .bind(spec.as_str())
-                    .bind(s.state.as_str())
-                    .bind(s.created)
-                    .bind(s.updated)
-                    .execute(c)
-                    .await?
-                    .rows_affected());
-                w.wakes.push(Wake::Config(Some(s.carrier.clone())));
+                put(w.conn, &subscription).await?;
+                w.wakes.push(Wake::Config(Some(subscription.carrier)));
                 Ok(())
             })
         })
@@ -112,16 +102,43 @@ impl Store {
         let (carrier, id) = (carrier.clone(), id.clone());
         self.write(move |w| {
             Box::pin(async move {
-                let gone = on_db!(&mut *w.conn, |c| sqlx::query(DELETE_SUBSCRIPTION)
-                    .bind(carrier.as_str())
-                    .bind(id.as_str())
-                    .execute(c)
-                    .await?
-                    .rows_affected());
+                let gone = delete(w.conn, &carrier, &id).await?;
                 w.wakes.push(Wake::Config(Some(carrier)));
-                Ok(gone > 0)
+                Ok(gone)
             })
         })
         .await
     }
+}
+
+/// Writes a subscription, within a step.
+pub(super) async fn put(conn: &mut Conn, s: &Subscription) -> Result<(), StoreError> {
+    let spec = json(&s.spec)?;
+    on_db!(conn, |c| sqlx::query(PUT_SUBSCRIPTION)
+        .bind(s.carrier.as_str())
+        .bind(s.id.as_str())
+        .bind(spec.as_str())
+        .bind(s.state.as_str())
+        .bind(s.created)
+        .bind(s.updated)
+        .bind(s.spec.webhook.as_ref().map(|webhook| i64::from(webhook.event_id)))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Removes a subscription, within a step. Whether there was one.
+pub(super) async fn delete(
+    conn: &mut Conn,
+    carrier: &CarrierId,
+    id: &SubscriptionId,
+) -> Result<bool, StoreError> {
+    let gone = on_db!(conn, |c| sqlx::query(DELETE_SUBSCRIPTION)
+        .bind(carrier.as_str())
+        .bind(id.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(gone > 0)
 }

@@ -84,6 +84,7 @@ async fn a_receiver_sees_the_documented_headers_and_the_record_hides_secrets() {
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
             .into(),
         signing: Vec::new(),
+        ..DestinationSecrets::default()
     };
     let message = Message::Http {
         method: Some(HttpMethod::Put),

@@ -277,6 +277,7 @@ pub(crate) fn subscription(id: &str) -> Subscription {
             settings: std::collections::BTreeMap::new(),
             policy: hookyard::carrier::PolicySpec::default(),
             on_fault: hookyard::carrier::OnFault::Hold,
+            webhook: None,
         },
         state: SubscriptionState::Active,
         created: T0,

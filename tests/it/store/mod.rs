@@ -68,6 +68,7 @@ contract! {
     setup::subscriptions,
     setup::plugins_and_versions,
     setup::tables_are_replaced,
+    setup::event_types_are_described_anew,
     setup::answers_are_remembered_for_a_day,
     reading::pages_stay_exact_under_inserts,
     reading::filters,

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use hookyard::carrier::{
-    ApiKey, Carrier, DestinationState, LimitsSpec, Owner, Role, Sha256Hex, SubscriptionState,
+    ApiKey, Carrier, DestinationState, LimitsSpec, OwnEventType, Owner, Role, Sha256Hex, SubscriptionState,
 };
 use hookyard::clock::Millis;
+use hookyard::event::CarrierId;
 use hookyard::store::Remembered;
 use hookyard::store::error::{HeldError, StoreError};
 use hookyard::store::work::{DeliveryState, Next};
@@ -153,6 +154,38 @@ pub(super) async fn tables_are_replaced(bed: &Bed) {
     assert_eq!(store.tables(&"zeta".parse().unwrap()).await.unwrap(), []);
     assert!(store.delete_table(&acme, &name).await.unwrap());
     assert!(!store.delete_table(&acme, &name).await.unwrap());
+}
+
+pub(super) async fn event_types_are_described_anew(bed: &Bed) {
+    let store = bed.furnished().await;
+    let (acme, zeta): (CarrierId, CarrierId) = ("acme".parse().unwrap(), "zeta".parse().unwrap());
+    let first = OwnEventType {
+        carrier: acme.clone(),
+        event_type: "Policy.lapsed".parse().unwrap(),
+        about: "It \u{2019}lapsed\u{2019}.".to_owned(),
+        example: Some("{\"b\": \"\\u0000\", \"a\": 1.50}".to_owned()),
+        created: T0,
+        updated: T0,
+    };
+    store.put_event_type(first.clone()).await.unwrap();
+    let theirs = OwnEventType { carrier: zeta.clone(), example: None, ..first.clone() };
+    store.put_event_type(theirs.clone()).await.unwrap();
+    assert_eq!(store.event_type(&acme, &first.event_type).await.unwrap(), Some(first.clone()));
+
+    let anew = OwnEventType { about: "other".to_owned(), created: T1, updated: T1, ..first.clone() };
+    store.put_event_type(anew.clone()).await.unwrap();
+    let kept = OwnEventType { created: T0, ..anew };
+    assert_eq!(store.event_type(&acme, &first.event_type).await.unwrap(), Some(kept.clone()));
+    let second = OwnEventType { event_type: "a.b".parse().unwrap(), ..first.clone() };
+    store.put_event_type(second.clone()).await.unwrap();
+    // By type, byte by byte, and without their examples.
+    let listed = [kept, second].map(|one| OwnEventType { example: None, ..one });
+    assert_eq!(store.event_types(&acme).await.unwrap(), listed);
+
+    assert!(store.delete_event_type(&acme, &first.event_type).await.unwrap());
+    assert!(!store.delete_event_type(&acme, &first.event_type).await.unwrap());
+    assert_eq!(store.event_type(&acme, &first.event_type).await.unwrap(), None);
+    assert_eq!(store.event_types(&zeta).await.unwrap(), [theirs]);
 }
 
 pub(super) async fn answers_are_remembered_for_a_day(bed: &Bed) {

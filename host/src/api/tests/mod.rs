@@ -1,6 +1,7 @@
 //! The API over a real store in a temporary folder; only the doors to the router and the plugin runtime are stand-ins.
 
 mod access;
+mod event_types;
 mod log;
 mod posting;
 mod setup;
@@ -15,18 +16,18 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::state::{PluginAdminError, TestError, TestOutcome, Unfit, Unopened, Uploaded};
+use super::state::{PluginAdminError, Rehearsal, TestError, TestOutcome, Unfit, Unopened, Uploaded};
 use super::{
     Activated, ApiLimits, ApiParts, ApiState, Checks, Handshaker, KeyRing, PluginAdmin, Tester, mint,
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, SubscriptionSpec};
+use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, Subscription, SubscriptionSpec};
 use crate::clock::{Clock, Millis};
 use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
-use crate::matching::{FilterError, Order, OrderError};
+use crate::matching::{FilterError, Order, OrderError, Subject};
 use crate::secrets::MasterKey;
 use crate::store::error::AcceptError;
 use crate::store::work::{Acceptance, NewEvent};
@@ -129,7 +130,8 @@ impl Checks for Doors {
 }
 
 impl Tester for Doors {
-    fn test(&self, destination: Destination) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
+    /// Answers with what it was given.
+    fn test(&self, destination: Destination, event: Event) -> BoxFuture<'_, Result<TestOutcome, TestError>> {
         Box::pin(async move {
             let error = Some(format!("{} answered 500", destination.name));
             Ok(TestOutcome {
@@ -137,8 +139,25 @@ impl Tester for Doors {
                 status: Some(500),
                 duration_us: 5,
                 error,
-                response_body: None,
+                request: format!(r#"{{"type":"{}"}}"#, event.event_type),
+                response_headers: None,
+                response_body: Some(String::from_utf8_lossy(&event.payload).into_owned()),
             })
+        })
+    }
+
+    /// Matches, and sends nothing.
+    fn rehearse(
+        &self,
+        subscription: Subscription,
+        event: Event,
+        _send: bool,
+    ) -> BoxFuture<'_, Result<Rehearsal, TestError>> {
+        Box::pin(async move {
+            let order = Order::compile(&subscription.spec).unwrap();
+            let subject = Subject::new(&event);
+            let (meets, unmet) = (order.meets(&subject), order.unmet(&subject));
+            Ok(Rehearsal { meets, unmet, routing: None, attempts: Vec::new() })
         })
     }
 }
@@ -205,6 +224,7 @@ impl Bench {
             checks: doors.clone(),
             tester: doors.clone(),
             handshaker: doors,
+            catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),
             clock: clock.clone(),
             limits,
             ingest: IngestLimits::default(),

@@ -1,0 +1,293 @@
+//! Members of a registration that only some webhooks take: what the catalogue lists, checked for their form. Pure.
+//!
+//! What makes a file or a mail of them comes later in the way of an event; here a carrier learns at once that a key or a
+//! template cannot be meant.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use crate::catalogue::{Field, FieldKind};
+
+/// The longest `PGP_KEY`, in bytes of base64.
+const PGP_KEY_BYTES: usize = 64 << 10;
+/// The longest template or plain text, in bytes.
+const TEXT_BYTES: usize = 1_024;
+/// How many mail addresses one registration may have.
+const ADDRESSES: usize = 50;
+/// The longest mail address, in bytes (RFC 5321, 4.5.3.1.3).
+const ADDRESS_BYTES: usize = 254;
+
+/// Why a member does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum FieldError {
+    /// It is of another type.
+    #[error("it takes {0}")]
+    Type(&'static str),
+    /// It is too long.
+    #[error("{size} bytes long, the limit `{limit}` is {max}")]
+    Length { size: usize, limit: &'static str, max: usize },
+    /// Too many, or none.
+    #[error("{count} addresses, it takes 1 to {ADDRESSES} (the limit `recipients`)")]
+    Count { count: usize },
+    /// One of the addresses is none.
+    #[error("{address:?} is not a mail address")]
+    Address { address: String },
+    /// It is not base64.
+    #[error("it is not base64 (standard alphabet, padded)")]
+    Base64,
+    /// What the base64 holds is not an armoured public key.
+    #[error("what the base64 holds {0}")]
+    Pgp(&'static str),
+    /// The template does not hold.
+    #[error(
+        "{why}, at character {at}; it takes text with `${{path}}` for values of the case, such as `${{caseData.brand}}/${{partialId}}`"
+    )]
+    Template { at: usize, why: &'static str },
+    /// The schedule is none.
+    #[error("it takes `daily HH:MM` or `weekly DAY HH:MM` with `mon` to `sun`, such as `weekly mon 02:30`")]
+    Schedule,
+    /// The time zone is none.
+    #[error("it takes a name of the time zone database such as `America/New_York`, or `UTC`")]
+    Zone,
+}
+
+/// Checks a member by what the catalogue says of it.
+pub(super) fn check(field: &Field, value: &Value) -> Result<(), FieldError> {
+    let text = || value.as_str().ok_or(FieldError::Type("a text"));
+    match (field.name.as_str(), field.kind) {
+        (_, FieldKind::Bool) => value.as_bool().map(drop).ok_or(FieldError::Type("true or false")),
+        ("PGP_KEY", _) => pgp_key(text()?),
+        ("SCHEDULE", _) => schedule(text()?),
+        ("TIME_ZONE", _) => zone(text()?),
+        (_, FieldKind::Text) => sized(text()?, "text_bytes", TEXT_BYTES),
+        (_, FieldKind::Base64) => {
+            sized(text()?, "base64_bytes", PGP_KEY_BYTES)?;
+            STANDARD.decode(text()?).map(drop).map_err(|_| FieldError::Base64)
+        }
+        (_, FieldKind::Template) => template(text()?),
+        (_, FieldKind::Addresses) => addresses(value),
+    }
+}
+
+fn sized(text: &str, limit: &'static str, max: usize) -> Result<(), FieldError> {
+    if text.len() > max { Err(FieldError::Length { size: text.len(), limit, max }) } else { Ok(()) }
+}
+
+/// Base64 of an armoured public key (RFC 9580, 6.2): its lines, and that its first packet is a public key.
+fn pgp_key(text: &str) -> Result<(), FieldError> {
+    sized(text, "pgp_key_bytes", PGP_KEY_BYTES)?;
+    // Tools that make base64 break its lines.
+    let text: String = text.split_ascii_whitespace().collect();
+    let armoured = STANDARD.decode(text).map_err(|_| FieldError::Base64)?;
+    let armoured =
+        std::str::from_utf8(&armoured).map_err(|_| FieldError::Pgp("is not text: armour the key first"))?;
+    if armoured.contains("PRIVATE KEY BLOCK") {
+        return Err(FieldError::Pgp("is a private key: keep it to yourself, and send the public one"));
+    }
+    let mut lines = armoured.trim().lines().map(str::trim);
+    if lines.next() != Some("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
+        return Err(FieldError::Pgp("does not begin with `-----BEGIN PGP PUBLIC KEY BLOCK-----`"));
+    }
+    if lines.next_back() != Some("-----END PGP PUBLIC KEY BLOCK-----") {
+        return Err(FieldError::Pgp("does not end with `-----END PGP PUBLIC KEY BLOCK-----`"));
+    }
+    // Headers such as `Version: 1` end with an empty line; the checksum begins with `=`.
+    let packets: String =
+        lines.skip_while(|line| !line.is_empty()).take_while(|line| !line.starts_with('=')).collect();
+    let packets = STANDARD.decode(packets).map_err(|_| FieldError::Pgp("has a body that is not base64"))?;
+    // Tag 6, in the old form with any length type or in the new one.
+    let is_key = packets.first().is_some_and(|tag| matches!(tag, 0x98..=0x9b | 0xc6));
+    if is_key { Ok(()) } else { Err(FieldError::Pgp("does not begin with a public key")) }
+}
+
+/// Literal text and `${path}`. Values are made safe when they are filled in; the template's own text is safe from the start.
+fn template(text: &str) -> Result<(), FieldError> {
+    sized(text, "template_bytes", TEXT_BYTES)?;
+    let wrong = |offset: usize, why| FieldError::Template { at: text[..offset].chars().count() + 1, why };
+    if text.trim().is_empty() {
+        return Err(wrong(0, "it is empty"));
+    }
+    if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control() || *c == '\\') {
+        return Err(wrong(at, "it has a control character or `\\`"));
+    }
+    let mut at = 0;
+    for part in text.split('/') {
+        if part == "." || part == ".." || (part.is_empty() && text.len() > 1) {
+            return Err(wrong(at, "it has an empty part, `.` or `..` in the path"));
+        }
+        at += part.len() + 1;
+    }
+    let mut rest = 0;
+    while let Some(found) = text[rest..].find("${") {
+        let start = rest + found;
+        let end = text[start..].find('}').ok_or_else(|| wrong(start, "`${` is not closed"))? + start;
+        let named = |key: &str| {
+            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        };
+        if !text[start + 2..end].split('.').all(named) {
+            return Err(wrong(start, "`${…}` does not hold a path of names with `.` between them"));
+        }
+        rest = end + 1;
+    }
+    Ok(())
+}
+
+/// One address, or an array of them.
+fn addresses(value: &Value) -> Result<(), FieldError> {
+    let kind = || FieldError::Type("a mail address, or an array of them");
+    let list: Vec<&str> = match value {
+        Value::String(one) => vec![one],
+        Value::Array(list) => {
+            list.iter().map(|one| one.as_str().ok_or_else(kind)).collect::<Result<_, _>>()?
+        }
+        _ => return Err(kind()),
+    };
+    if !(1..=ADDRESSES).contains(&list.len()) {
+        return Err(FieldError::Count { count: list.len() });
+    }
+    match list.into_iter().find(|one| !is_address(one)) {
+        Some(address) => Err(FieldError::Address { address: address.chars().take(80).collect() }),
+        None => Ok(()),
+    }
+}
+
+/// Local part, `@`, a domain with a dot in it; no display name, nothing quoted.
+fn is_address(text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"<>()[]\\,;:\"@".contains(c);
+    text.len() <= ADDRESS_BYTES
+        && (1..=64).contains(&local.len())
+        && local.chars().all(plain)
+        && domain.contains('.')
+        && domain.split('.').all(label)
+}
+
+fn schedule(text: &str) -> Result<(), FieldError> {
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let day = |day: &str| {
+        ["mon", "tue", "wed", "thu", "fri", "sat", "sun"].iter().any(|d| d.eq_ignore_ascii_case(day))
+    };
+    let holds = match words[..] {
+        [every, at] => every.eq_ignore_ascii_case("daily") && is_time(at),
+        [every, on, at] => every.eq_ignore_ascii_case("weekly") && day(on) && is_time(at),
+        _ => false,
+    };
+    if holds { Ok(()) } else { Err(FieldError::Schedule) }
+}
+
+fn is_time(text: &str) -> bool {
+    let below = |part: &str, most: u8| {
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse::<u8>().is_ok_and(|n| n < most)
+    };
+    text.split_once(':').is_some_and(|(hours, minutes)| below(hours, 24) && below(minutes, 60))
+}
+
+fn zone(text: &str) -> Result<(), FieldError> {
+    let part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'+'))
+    };
+    let named = text.contains('/') && text.split('/').all(part);
+    if text.len() <= 64 && (text == "UTC" || named) { Ok(()) } else { Err(FieldError::Zone) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checked(name: &str, kind: FieldKind, value: &Value) -> Result<(), String> {
+        let field = Field { name: name.to_owned(), kind, required: false, about: String::new() };
+        check(&field, value).map_err(|error| error.to_string())
+    }
+
+    fn armoured(first: u8) -> String {
+        let body = STANDARD.encode([first, 1, 2, 3, 4, 5]);
+        format!(
+            "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: demo\n\n{body}\n=AbCd\n-----END PGP PUBLIC KEY BLOCK-----\n"
+        )
+    }
+
+    #[test]
+    fn a_key_is_an_armoured_public_one() {
+        let key = |text: &str| checked("PGP_KEY", FieldKind::Base64, &json!(text));
+        assert_eq!(key(&STANDARD.encode(armoured(0x99))), Ok(()));
+        assert_eq!(key(&STANDARD.encode(armoured(0xc6))), Ok(()));
+        let broken: Vec<String> = STANDARD
+            .encode(armoured(0x99))
+            .as_bytes()
+            .chunks(20)
+            .map(|l| String::from_utf8_lossy(l).into_owned())
+            .collect();
+        assert_eq!(key(&broken.join("\n")), Ok(()), "lines may be broken");
+        for (text, expected) in [
+            ("no base64!".to_owned(), "it is not base64"),
+            (STANDARD.encode("BASE64-ARMOURED-KEY"), "what the base64 holds does not begin with `-----BEGIN"),
+            (STANDARD.encode(armoured(0x95)), "what the base64 holds does not begin with a public key"),
+            (
+                STANDARD.encode(armoured(0x99).replace("PUBLIC", "PRIVATE")),
+                "what the base64 holds is a private key",
+            ),
+            (
+                STANDARD.encode(armoured(0x99).replace("-----END", "---END")),
+                "what the base64 holds does not end with",
+            ),
+            ("A".repeat(PGP_KEY_BYTES + 1), "65537 bytes long, the limit `pgp_key_bytes` is 65536"),
+        ] {
+            let error = key(&text).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_stays_below_its_folder() {
+        let template = |text: &str| checked("FORMAT", FieldKind::Template, &json!(text));
+        for good in
+            ["${caseData.brand}/${primaryContact.last}/${caseData.claimNumber}_${partialId}", "a b", "x"]
+        {
+            assert_eq!(template(good), Ok(()), "{good}");
+        }
+        for (bad, at) in [
+            ("", 1),
+            ("/etc/x", 1),
+            ("a/../b", 3),
+            ("a//b", 3),
+            ("a\\b", 2),
+            ("é${x", 2),
+            ("${}", 1),
+            ("a${x y}", 2),
+        ] {
+            let error = template(bad).unwrap_err();
+            assert!(error.contains(&format!("at character {at};")), "{bad}: {error}");
+        }
+    }
+
+    #[test]
+    fn addresses_schedules_and_zones_are_checked() {
+        let addresses = |value: Value| checked("RECIPIENTS", FieldKind::Addresses, &value);
+        assert_eq!(addresses(json!("a.b+c@example.org")), Ok(()));
+        assert_eq!(addresses(json!(["a@example.org", "b@mail.example.org"])), Ok(()));
+        for bad in
+            [json!([]), json!(["a"]), json!(["A <a@example.org>"]), json!(["a@b"]), json!([1]), json!(7)]
+        {
+            assert!(addresses(bad.clone()).is_err(), "{bad}");
+        }
+        assert!(addresses(json!(vec!["a@example.org"; 51])).unwrap_err().contains("`recipients`"));
+        let schedule = |text: &str| checked("SCHEDULE", FieldKind::Text, &json!(text)).is_ok();
+        assert!(schedule("daily 02:30") && schedule("weekly mon 23:59") && schedule("Weekly Sun 00:00"));
+        for bad in
+            ["daily", "daily 24:00", "daily 2:30", "weekly 02:30", "weekly monday 02:30", "hourly 02:30"]
+        {
+            assert!(!schedule(bad), "{bad}");
+        }
+        let zone = |text: &str| checked("TIME_ZONE", FieldKind::Text, &json!(text)).is_ok();
+        assert!(zone("UTC") && zone("America/New_York") && zone("America/Argentina/Buenos_Aires"));
+        assert!(!zone("EST5EDT!") && !zone("/etc/localtime") && !zone("Mars/../x"));
+    }
+}

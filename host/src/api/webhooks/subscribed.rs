@@ -1,0 +1,27 @@
+//! `GET /webhooks/subscribed`.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+
+use super::error::Failures;
+use super::views::{Record, Subscribed};
+use crate::api::problem::Problem;
+use crate::api::proof::Own;
+use crate::api::state::Checks;
+use crate::store::Store;
+
+/// List webhooks
+///
+/// All registrations of the key's carrier, oldest first.
+#[utoipa::path(get, path = "/webhooks/subscribed", tag = "webhooks",
+    responses((status = 200, description = "The registrations", body = Subscribed), Failures))]
+pub(super) async fn subscribed(
+    of: Own,
+    State(store): State<Store>,
+    State(checks): State<Arc<dyn Checks>>,
+) -> Result<axum::Json<Subscribed>, Problem> {
+    let all = super::all(&store, &of.carrier).await?;
+    let records = all.iter().map(|one| Record::of(one, checks.as_ref()));
+    Ok(axum::Json(Subscribed { subscriptions: records.collect::<Result<_, _>>()? }))
+}
