@@ -13,6 +13,8 @@ mod author;
 
 // A whole host, seen from outside.
 mod changes;
+mod conversation;
+mod disabled;
 mod faults;
 mod ingest;
 mod isolation;
@@ -22,7 +24,9 @@ mod neighbours;
 mod nodes;
 mod operation;
 mod outage;
+mod peers;
 mod restart;
 mod retries;
 mod swap;
+mod verifiers;
 mod way;

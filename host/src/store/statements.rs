@@ -5,8 +5,8 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, carriers, claim, destinations, hand, idempotency, node, plan, plugins, postgres, read, record,
-    retention, subscriptions, tables,
+    accept, carriers, claim, destinations, hand, idempotency, node, notice, plan, plugins, postgres, read,
+    record, retention, search, subscriptions, tables,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -28,7 +28,9 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
         ("read", read::STATEMENTS),
+        ("search", search::STATEMENTS),
         ("hand", hand::STATEMENTS),
+        ("notice", notice::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
@@ -53,6 +55,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("record::UPDATE_DELIVERIES", &record::UPDATE_DELIVERIES),
         ("record::INSERT_ATTEMPTS", &record::INSERT_ATTEMPTS),
         ("record::SELECT_HELD", &record::SELECT_HELD),
+        ("hand::RETRY_THESE", &hand::RETRY_THESE),
+        ("hand::CANCEL_THESE", &hand::CANCEL_THESE),
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),

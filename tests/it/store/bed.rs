@@ -17,6 +17,7 @@ use hookyard::store::work::{
 };
 use hookyard::store::{Store, StoreConfig, WriterLimits};
 use hookyard_tests::postgres::Database;
+use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::oneshot;
 
 /// When every case begins.
@@ -45,6 +46,23 @@ impl Bed {
     pub(crate) async fn end(self) {
         if let Self::Postgres(database) = self {
             database.drop_now().await;
+        }
+    }
+
+    /// Runs a statement beside the store, as an operator's tool does: the first on SQLite, the second on PostgreSQL.
+    pub(crate) async fn run(&self, sqlite: &str, postgres: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                let url = format!("sqlite://{}", folder.path().join("hookyard.db").display());
+                let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sqlite.to_owned())).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
+            Self::Postgres(database) => {
+                let mut conn = sqlx::PgConnection::connect(database.url()).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(postgres.to_owned())).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
         }
     }
 
