@@ -4,14 +4,17 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use hookyard_tests::child::ChildHost;
 use hookyard_tests::client::Carrier;
 use hookyard_tests::data::Data;
+use hookyard_tests::guests;
 use hookyard_tests::host::TestHost;
 use hookyard_tests::on_both;
 use hookyard_tests::sink::{Answer, Gate, Sink};
 use serde_json::{Value, json};
 
 on_both! {
+    an_event_that_was_accepted_is_never_lost_before_its_first_attempt,
     a_slow_receiver_does_not_repeat_its_neighbours_of_the_same_event,
     an_attempt_that_cannot_be_recorded_repeats_nothing,
     nothing_is_sent_after_disabling_was_answered,
@@ -156,4 +159,32 @@ async fn nothing_is_sent_after_disabling_was_answered(data: &Data) {
     assert_eq!(sink.count(), 40);
     assert!(sink.times().values().all(|n| *n == 1));
     host.end().await;
+}
+
+/// Fault 1: an event that is committed and answered, but not yet queued, is never tried when the process dies in between.
+async fn an_event_that_was_accepted_is_never_lost_before_its_first_attempt(data: &Data) {
+    let sink = Sink::start().await;
+    let mut settings = crate::kill::settings(data).to_vec();
+    settings.push(("PLUGINS_THREADS", "1"));
+    let host = ChildHost::start(data, &settings).await;
+    let acme = host.admin.carrier("acme").await;
+    acme.destination("claims", &sink, json!({})).await;
+    acme.plugin("p", guests::HOSTILE, "?wall_ms=60000").await;
+    acme.subscription("main", json!({ "plugins": ["p"], "destinations": ["claims"] })).await;
+    // The first ones keep the plugins' thread busy; behind them nothing gets as far as an attempt.
+    let event = |n: usize| {
+        let harm =
+            if n < 3 { json!({ "do": "spin", "with": 200_000_000 }) } else { json!({ "do": "nothing" }) };
+        json!({ "carrier": "acme", "id": format!("evt-{n}"), "type": "case.closed", "payload": harm })
+    };
+    let batch: Vec<_> = (0..1_000).map(event).collect();
+    acme.publisher.post("/v1/events", &Value::Array(batch)).await.ok();
+    host.kill().await;
+    assert_eq!(sink.count(), 0, "the plugins were quicker than the test");
+
+    let host = ChildHost::start(data, &settings).await;
+    sink.distinct(1_000).await;
+    acme.at(&host.admin).settled_events().await;
+    assert_eq!(sink.count(), 1_000, "each once: nothing had been sent");
+    host.kill().await;
 }

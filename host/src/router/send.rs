@@ -154,7 +154,7 @@ impl Router {
                     Err(StoreError::Closed) => return,
                     Err(why) => {
                         tracing::warn!(carrier = %lane.carrier, destination = %lane.destination, %why,
-                        "a destination could not be disabled; trying again in a moment")
+                            "a destination could not be disabled; trying again in a moment");
                     }
                 }
                 tokio::select! {

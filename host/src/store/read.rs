@@ -36,7 +36,7 @@ macro_rules! event_columns {
 macro_rules! delivery_columns {
     () => {
         "SELECT d.id, d.event, d.event_type, d.received_ms, d.subscription, d.place, d.lane, d.state, d.attempts, \
-         d.due_ms, d.updated_ms, d.last_status, d.last_error, d.order_key FROM deliveries d "
+         d.due_ms, d.updated_ms, d.last_status, d.last_error, d.order_key "
     };
 }
 pub(super) use delivery_columns;
@@ -57,7 +57,7 @@ sql! {
         r.cost_us, r.log FROM events e \
         JOIN routings r ON r.carrier = e.carrier AND r.received_ms = e.received_ms AND r.event = e.id \
         WHERE e.carrier = $1 AND e.id = $2 ORDER BY r.subscription";
-    SELECT_DELIVERY = concat!(delivery_columns!(), "WHERE d.carrier = $1 AND d.id = $2");
+    SELECT_DELIVERY = concat!(delivery_columns!(), "FROM deliveries d WHERE d.carrier = $1 AND d.id = $2");
     SELECT_CONTENT = "SELECT message, body_kind, body FROM delivery_bodies WHERE carrier = $1 AND id = $2";
     SELECT_ATTEMPTS = "SELECT number, started_ms, duration_us, outcome, status, error, request, response_headers, \
         response_body FROM attempts WHERE carrier = $1 AND delivery = $2 ORDER BY number";

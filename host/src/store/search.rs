@@ -24,10 +24,16 @@ macro_rules! stretch {
     };
 }
 
-/// Said in these words, it lets the databases walk along the index of what has ended.
+/// What has ended, along its own index. PostgreSQL finds that by itself; SQLite takes the table, unless it is told.
 macro_rules! ended {
+    ($hint:expr) => {
+        concat!("FROM deliveries d ", $hint, "WHERE d.state IN ('dead', 'failed') AND ")
+    };
+}
+
+macro_rules! all {
     () => {
-        "AND d.state IN ('dead', 'failed') "
+        "FROM deliveries d WHERE "
     };
 }
 
@@ -49,27 +55,50 @@ macro_rules! chosen {
 }
 
 macro_rules! edge {
-    ($ended:expr, $order:expr) => {
-        concat!("SELECT d.id FROM deliveries d WHERE ", stretch!(), $ended, $order, "LIMIT 1 OFFSET $4")
+    ($among:expr, $order:expr) => {
+        concat!("SELECT d.id ", $among, stretch!(), $order, "LIMIT 1 OFFSET $4")
     };
 }
 
 macro_rules! search {
-    ($ended:expr, $order:expr) => {
-        concat!(delivery_columns!(), "WHERE ", stretch!(), $ended, chosen!(), $order, "LIMIT $14")
+    ($among:expr, $order:expr) => {
+        concat!(delivery_columns!(), $among, stretch!(), chosen!(), $order, "LIMIT $14")
+    };
+}
+
+macro_rules! newest {
+    () => {
+        "ORDER BY d.id DESC "
+    };
+}
+
+macro_rules! oldest {
+    () => {
+        "ORDER BY d.id "
+    };
+}
+
+/// The hint for SQLite.
+macro_rules! hint {
+    () => {
+        "INDEXED BY deliveries_ended "
     };
 }
 
 sql! {
     /// The last delivery that a search looks at.
-    EDGE_NEWEST = edge!("", "ORDER BY d.id DESC ");
-    EDGE_OLDEST = edge!("", "ORDER BY d.id ");
-    EDGE_ENDED_NEWEST = edge!(ended!(), "ORDER BY d.id DESC ");
-    EDGE_ENDED_OLDEST = edge!(ended!(), "ORDER BY d.id ");
-    SEARCH_NEWEST = search!("", "ORDER BY d.id DESC ");
-    SEARCH_OLDEST = search!("", "ORDER BY d.id ");
-    SEARCH_ENDED_NEWEST = search!(ended!(), "ORDER BY d.id DESC ");
-    SEARCH_ENDED_OLDEST = search!(ended!(), "ORDER BY d.id ");
+    EDGE_NEWEST = edge!(all!(), newest!());
+    EDGE_OLDEST = edge!(all!(), oldest!());
+    EDGE_ENDED_NEWEST_SQLITE = edge!(ended!(hint!()), newest!());
+    EDGE_ENDED_OLDEST_SQLITE = edge!(ended!(hint!()), oldest!());
+    EDGE_ENDED_NEWEST_POSTGRES = edge!(ended!(""), newest!());
+    EDGE_ENDED_OLDEST_POSTGRES = edge!(ended!(""), oldest!());
+    SEARCH_NEWEST = search!(all!(), newest!());
+    SEARCH_OLDEST = search!(all!(), oldest!());
+    SEARCH_ENDED_NEWEST_SQLITE = search!(ended!(hint!()), newest!());
+    SEARCH_ENDED_OLDEST_SQLITE = search!(ended!(hint!()), oldest!());
+    SEARCH_ENDED_NEWEST_POSTGRES = search!(ended!(""), newest!());
+    SEARCH_ENDED_OLDEST_POSTGRES = search!(ended!(""), oldest!());
 }
 
 /// A [`DeliveryFilter`] as the statements take it.
@@ -145,8 +174,8 @@ impl Store {
         let sql = match (choice.only_ended(), choice.filter.order) {
             (false, Order::Newest) => EDGE_NEWEST,
             (false, Order::Oldest) => EDGE_OLDEST,
-            (true, Order::Newest) => EDGE_ENDED_NEWEST,
-            (true, Order::Oldest) => EDGE_ENDED_OLDEST,
+            (true, Order::Newest) => self.readers.pick(EDGE_ENDED_NEWEST_SQLITE, EDGE_ENDED_NEWEST_POSTGRES),
+            (true, Order::Oldest) => self.readers.pick(EDGE_ENDED_OLDEST_SQLITE, EDGE_ENDED_OLDEST_POSTGRES),
         };
         let row: Option<(String,)> = on_db!(&self.readers, |db| sqlx::query_as(sql)
             .bind(choice.carrier)
@@ -162,8 +191,12 @@ impl Store {
         let sql = match (choice.only_ended(), choice.filter.order) {
             (false, Order::Newest) => SEARCH_NEWEST,
             (false, Order::Oldest) => SEARCH_OLDEST,
-            (true, Order::Newest) => SEARCH_ENDED_NEWEST,
-            (true, Order::Oldest) => SEARCH_ENDED_OLDEST,
+            (true, Order::Newest) => {
+                self.readers.pick(SEARCH_ENDED_NEWEST_SQLITE, SEARCH_ENDED_NEWEST_POSTGRES)
+            }
+            (true, Order::Oldest) => {
+                self.readers.pick(SEARCH_ENDED_OLDEST_SQLITE, SEARCH_ENDED_OLDEST_POSTGRES)
+            }
         };
         let filter = choice.filter;
         let rows: Vec<DeliveryRow> = on_db!(&self.readers, |db| sqlx::query_as(sql)
@@ -227,12 +260,18 @@ impl<'f> Choice<'f> {
     /// Whether a search may meet deliveries that it does not want.
     fn is_selective(&self) -> bool {
         let f = self.filter;
-        let all_ended = f.states.contains(&DeliveryState::Dead) && f.states.contains(&DeliveryState::Failed);
-        f.event.is_some()
+        let some_states = match (self.only_ended(), f.states.as_slice()) {
+            (_, []) => false,
+            (true, states) => {
+                !(states.contains(&DeliveryState::Dead) && states.contains(&DeliveryState::Failed))
+            }
+            (false, _) => true,
+        };
+        some_states
+            || f.event.is_some()
             || f.subscription.is_some()
             || f.destination.is_some()
             || f.event_type.is_some()
-            || (!f.states.is_empty() && !(self.only_ended() && all_ended))
             || f.statuses.is_some()
             || f.outcome.is_some()
             || f.updated_from.is_some()

@@ -66,6 +66,42 @@ impl Bed {
         }
     }
 
+    /// Checks that the searches for what has ended walk along its index, whatever else the tables hold.
+    pub(crate) async fn ended_have_their_index(&self) {
+        let kind = if matches!(self, Self::Sqlite(_)) { "sqlite" } else { "postgres" };
+        let searches: Vec<_> = hookyard::store::statements(kind)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("search::") && name.contains("_ENDED_"))
+            .collect();
+        assert_eq!(searches.len(), 4);
+        for (name, sql) in searches {
+            let plan: Vec<String> = match self {
+                Self::Sqlite(folder) => {
+                    let url = format!("sqlite://{}", folder.path().join("hookyard.db").display());
+                    let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                    let rows: Vec<(i64, i64, i64, String)> =
+                        sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                            .fetch_all(&mut conn)
+                            .await
+                            .unwrap();
+                    rows.into_iter().map(|(.., line)| line).collect()
+                }
+                Self::Postgres(database) => {
+                    let mut conn = sqlx::PgConnection::connect(database.url()).await.unwrap();
+                    // As it is planned when the values are not known.
+                    let values = (1..).take_while(|n| sql.contains(&format!("${n}"))).map(|_| "NULL");
+                    let values = values.collect::<Vec<_>>().join(", ");
+                    let explain = format!(
+                        "SET plan_cache_mode = force_generic_plan; PREPARE p AS {sql}; EXPLAIN EXECUTE p({values})"
+                    );
+                    let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut conn).await.unwrap();
+                    rows.iter().map(|row| sqlx::Row::get(row, 0)).collect()
+                }
+            };
+            assert!(plan.iter().any(|line| line.contains("deliveries_ended")), "{name}: {plan:#?}");
+        }
+    }
+
     pub(crate) fn config(&self) -> StoreConfig {
         match self {
             Self::Sqlite(folder) => StoreConfig::Sqlite { folder: folder.path().to_owned() },

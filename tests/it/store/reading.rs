@@ -154,14 +154,14 @@ pub(super) async fn a_search_is_bounded_and_goes_on(bed: &Bed) {
     bed.run(&insert(&recursive, "printf('%012x', n)"), &insert(&series, "lpad(to_hex(n), 12, '0')")).await;
     bed.run("SELECT 1", "ANALYZE deliveries").await;
 
+    bed.ended_have_their_index().await;
+
     for order in [Order::Newest, Order::Oldest] {
         let walk = async |states: &[DeliveryState]| {
             let filter = DeliveryFilter { states: states.to_vec(), order, ..DeliveryFilter::default() };
             let (mut pages, mut found, mut after) = (0, 0, None);
             loop {
-                let since = hookyard::clock::Stopwatch::start();
                 let one = store.deliveries(&acme, &filter, &page(5, after)).await.unwrap();
-                println!("{order:?} {states:?}: {} in {:?}", one.items.len(), since.elapsed());
                 (pages, found, after) = (pages + 1, found + one.items.len(), one.next);
                 if after.is_none() {
                     return (pages, found);
