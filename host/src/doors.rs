@@ -130,6 +130,11 @@ impl Checks for Doors {
         Ok(())
     }
 
+    fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit> {
+        let policy = Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
+        policy.permits(destination.url.as_deref()).map_err(|why| Unfit::new("url", why))
+    }
+
     fn signing_secret(&self, asymmetric: bool) -> String {
         let random = clock::random_bytes();
         if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }

@@ -31,11 +31,13 @@ pub enum Ends {
 ///
 /// The delays of the profiles in full, counted from the end of the attempt before:
 ///
-/// | profile | attempt 2, 3, ... after | in all |
-/// | --- | --- | --- |
-/// | `standard` | 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, each ±10 % | 10 attempts in 75 h 35 min 5 s |
-/// | `conversation` | 4 s, 8 s, 10 s | 4 attempts in 22 s |
-/// | `none` | | 1 attempt |
+/// | profile | attempt 2, 3, ... after | in all | besides |
+/// | --- | --- | --- | --- |
+/// | `standard` | 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h, each ±10 % | 10 attempts in 75 h 35 min 5 s | |
+/// | `conversation` | 4 s, 8 s, 10 s | 4 attempts in 22 s | 100 a minute; HTTPS only |
+/// | `none` | | 1 attempt | |
+///
+/// Each gives an attempt 30 s, and a destination 10 at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Time for one attempt, from connecting to the end of the answer.
@@ -48,6 +50,8 @@ pub struct Policy {
     pub concurrency: u32,
     /// Requests started to one destination per minute: 1 to 60 000.
     pub rate_per_minute: Option<u32>,
+    /// Whether only `https` addresses are sent to, even where the operator allows others.
+    pub https_only: bool,
     /// What a delivery becomes at the end.
     pub ends: Ends,
 }
@@ -61,6 +65,7 @@ impl Default for Policy {
             jitter_percent: 10,
             concurrency: 10,
             rate_per_minute: None,
+            https_only: false,
             ends: Ends::Dead,
         }
     }
@@ -113,6 +118,14 @@ impl PolicyError {
     }
 }
 
+/// A policy that takes nothing but HTTPS met an address that is something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the policy sends over HTTPS only, and the destination's address is not `https`; change the address, or set the \
+     policy's `https_only` to false"
+)]
+pub struct NotHttps;
+
 impl Policy {
     /// The policy that a spec describes: its profile, overridden field by field.
     ///
@@ -149,18 +162,33 @@ impl Policy {
             in_range("rate_per_minute", u64::from(n), 1, 60_000)?;
             policy.rate_per_minute = Some(n);
         }
+        if let Some(only) = spec.https_only {
+            policy.https_only = only;
+        }
         Ok(policy)
     }
 
+    /// Whether the policy lets its deliveries go to this address.
+    ///
+    /// # Errors
+    /// It is not `https`, and the policy takes nothing else.
+    pub fn permits(&self, url: Option<&str>) -> Result<(), NotHttps> {
+        let scheme = url.and_then(|url| url.split_once(':')).map(|(scheme, _)| scheme.trim());
+        match scheme {
+            Some(scheme) if self.https_only && !scheme.eq_ignore_ascii_case("https") => Err(NotHttps),
+            _ => Ok(()),
+        }
+    }
+
     fn profile(name: &str) -> Result<Self, PolicyError> {
-        let (waits, jitter_percent, rate_per_minute, ends): (&[u64], _, _, _) = match name {
+        let (waits, rate_per_minute, https_only, ends): (&[u64], _, _, _) = match name {
             "standard" => return Ok(Self::default()),
-            "conversation" => (&[4, 8, 10], 0, Some(100), Ends::Dead),
-            "none" => (&[], 0, None, Ends::Failed),
+            "conversation" => (&[4, 8, 10], Some(100), true, Ends::Dead),
+            "none" => (&[], None, false, Ends::Failed),
             other => return Err(PolicyError::UnknownProfile { name: other.chars().take(80).collect() }),
         };
         let waits = waits.iter().copied().map(Duration::from_secs).collect();
-        Ok(Self { waits, jitter_percent, rate_per_minute, ends, ..Self::default() })
+        Ok(Self { waits, jitter_percent: 0, rate_per_minute, https_only, ends, ..Self::default() })
     }
 }
 
@@ -207,6 +235,20 @@ pub enum Outcome {
     /// It can never be sent: the kind is not available, or the message cannot be built. Says why.
     Unavailable(Cow<'static, str>),
 }
+
+/// Every word that [`Outcome::kind`] gives.
+pub const OUTCOME_KINDS: [&str; 10] = [
+    "delivered",
+    "status",
+    "gone",
+    "timeout",
+    "dns",
+    "connect",
+    "tls",
+    "broken",
+    "blocked_address",
+    "unavailable",
+];
 
 impl Outcome {
     /// The word in the log of attempts and the metrics.
@@ -328,9 +370,59 @@ mod tests {
         assert_eq!((standard.waits.len(), standard.jitter_percent, standard.concurrency), (9, 10, 10));
         let conversation = Policy::resolve(&spec("conversation")).unwrap();
         assert_eq!(conversation.waits, [4, 8, 10].map(Duration::from_secs));
-        assert_eq!(conversation.rate_per_minute, Some(100));
+        assert_eq!((conversation.rate_per_minute, conversation.concurrency), (Some(100), 10));
+        assert_eq!((conversation.timeout, conversation.jitter_percent), (Duration::from_secs(30), 0));
+        assert!(conversation.https_only && !standard.https_only);
         let none = Policy::resolve(&spec("none")).unwrap();
         assert_eq!((none.waits.len(), none.ends), (0, Ends::Failed));
+    }
+
+    #[test]
+    fn https_only_is_a_profiles_word_and_can_be_taken_back() {
+        let conversation = Policy::resolve(&spec("conversation")).unwrap();
+        for url in [None, Some("https://a.example/x"), Some("HTTPS://a.example")] {
+            assert_eq!(conversation.permits(url), Ok(()), "{url:?}");
+        }
+        for url in ["http://a.example/x", "HTTP://a.example", "http://a.example/?to=https://b.example"] {
+            assert_eq!(conversation.permits(Some(url)), Err(NotHttps), "{url}");
+        }
+        let open = PolicySpec { https_only: Some(false), ..spec("conversation") };
+        assert_eq!(Policy::resolve(&open).unwrap().permits(Some("http://a.example")), Ok(()));
+        let strict = PolicySpec { https_only: Some(true), ..spec("standard") };
+        assert_eq!(Policy::resolve(&strict).unwrap().permits(Some("http://a.example")), Err(NotHttps));
+    }
+
+    #[test]
+    fn every_outcome_has_its_word() {
+        let place = |outcome: &Outcome| match outcome {
+            Outcome::Delivered => 0,
+            Outcome::Refused { .. } => 1,
+            Outcome::Gone => 2,
+            Outcome::Timeout => 3,
+            Outcome::Network(NetworkFault::Dns) => 4,
+            Outcome::Network(NetworkFault::Connect) => 5,
+            Outcome::Network(NetworkFault::Tls) => 6,
+            Outcome::Network(NetworkFault::Broken) => 7,
+            Outcome::Blocked => 8,
+            Outcome::Unavailable(_) => 9,
+        };
+        let network = |fault| Outcome::Network(fault);
+        let all = [
+            Outcome::Delivered,
+            refused(500, None),
+            Outcome::Gone,
+            Outcome::Timeout,
+            network(NetworkFault::Dns),
+            network(NetworkFault::Connect),
+            network(NetworkFault::Tls),
+            network(NetworkFault::Broken),
+            Outcome::Blocked,
+            Outcome::Unavailable("no".into()),
+        ];
+        assert_eq!(all.len(), OUTCOME_KINDS.len());
+        for outcome in all {
+            assert_eq!(outcome.kind(), OUTCOME_KINDS[place(&outcome)]);
+        }
     }
 
     #[test]

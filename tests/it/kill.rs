@@ -22,7 +22,7 @@ on_both! {
 }
 
 /// On SQLite a new start takes over at once, however long the lease; on PostgreSQL when the lease has lapsed.
-fn settings(data: &Data) -> [(&'static str, &'static str); 3] {
+pub(crate) fn settings(data: &Data) -> [(&'static str, &'static str); 3] {
     let lease = if data.kind() == Kind::Sqlite { "300" } else { "2" };
     [("STORE_LEASE_S", lease), ("LOG_LEVEL", "info"), ("PLUGINS_WALL_MS_MAX", "60000")]
 }

@@ -14,6 +14,8 @@ mod author;
 
 // A whole host, seen from outside.
 mod changes;
+mod conversation;
+mod disabled;
 mod faults;
 mod handshake;
 mod ingest;
@@ -24,10 +26,12 @@ mod neighbours;
 mod nodes;
 mod operation;
 mod outage;
+mod peers;
 mod restart;
 mod retries;
 mod rotation;
 mod swap;
 mod trial;
+mod verifiers;
 mod way;
 mod webhooks;

@@ -79,7 +79,7 @@ async fn a_conversation_ends_dead_and_a_person_can_retry_it() {
     let host = TestHost::on_manual_clock(&data).await;
     let sink = Sink::start().await;
     sink.answer(Answer::Status(500));
-    let acme = simple(&host, &sink, json!({ "profile": "conversation" })).await;
+    let acme = simple(&host, &sink, json!({ "profile": "conversation", "https_only": false })).await;
     acme.post("evt", &json!({})).await;
     for (n, wait) in [4, 8, 10].into_iter().enumerate() {
         let delivery = acme.delivery_after("evt", n + 1).await;
@@ -176,6 +176,9 @@ async fn a_receiver_that_is_gone_is_left_alone_until_it_is_enabled() {
         acme.post(&format!("evt-{n}"), &json!({})).await;
         acme.delivery_in(&format!("evt-{n}"), "held").await;
     }
+    // Those, and the host's own event that tells of it: this subscription asks for all.
+    let five = |found: &Value| found["items"].as_array().is_some_and(|all| all.len() == 5);
+    acme.get_when(&acme.path("deliveries?state=held"), "five that are held", five).await;
     assert_eq!(sink.count(), 1, "nothing is sent to a disabled destination");
 
     sink.answer(Answer::Status(200));
@@ -184,7 +187,8 @@ async fn a_receiver_that_is_gone_is_left_alone_until_it_is_enabled() {
     for n in 0..4 {
         acme.delivery_in(&format!("evt-{n}"), "delivered").await;
     }
-    assert_eq!(sink.count(), 5);
+    acme.settled().await;
+    assert_eq!(sink.count(), 6);
     host.end().await;
 }
 
@@ -243,5 +247,65 @@ async fn what_is_cancelled_is_not_sent_until_it_is_retried() {
     assert_eq!(acme.api.post(&format!("{path}/retry"), &json!({})).await.status, 202);
     acme.delivery_in("evt", "delivered").await;
     acme.api.post(&format!("{path}/cancel"), &json!({})).await.problem(409, "wrong_state");
+    host.end().await;
+}
+
+#[tokio::test]
+async fn a_person_finds_deliveries_sends_one_again_and_cancels_many() {
+    let data = Data::sqlite().await;
+    let host = TestHost::on_manual_clock(&data).await;
+    let sink = Sink::start().await;
+    sink.script(|request| match request.header("eventid") {
+        "refused" => Answer::Status(404),
+        "broken" => Answer::Close,
+        "busy" => Answer::Status(503),
+        _ => Answer::Status(200),
+    });
+    let acme = simple(&host, &sink, json!({})).await;
+    for id in ["well", "refused", "broken", "busy"] {
+        acme.post(id, &json!({})).await;
+        acme.delivery_after(id, 1).await;
+        host.clock.advance(Duration::from_millis(1));
+    }
+    let found = async |query: &str| -> Vec<String> {
+        let page = acme.api.get(&acme.path(&format!("deliveries?{query}"))).await.ok();
+        let items = page["items"].as_array().unwrap();
+        items.iter().map(|one| one["event"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(found("status_class=4xx").await, ["refused"]);
+    assert_eq!(found("status_class=5xx").await, ["busy"]);
+    assert_eq!(found("status=200").await, ["well"]);
+    assert_eq!(found("outcome=broken").await, ["broken"]);
+    assert_eq!(found("outcome=status").await, ["busy", "refused"]);
+    assert_eq!(found("state=pending&order=oldest").await, ["refused", "broken", "busy"]);
+    assert_eq!(found(&format!("order=oldest&from_ms={}", T0.0 + 2)).await, ["broken", "busy"]);
+    assert_eq!(found(&format!("updated_until_ms={}", T0.0 - 1)).await, [] as [&str; 0]);
+    for (query, field) in [("status=404&status_class=4xx", "status_class"), ("outcome=slow", "outcome")] {
+        let problem = acme.api.get(&acme.path(&format!("deliveries?{query}"))).await;
+        assert_eq!(problem.problem(400, "invalid_parameter")["field"], field);
+    }
+
+    // What was delivered is sent once more, under the same id.
+    let well = acme.delivery("well").await["id"].as_str().unwrap().to_owned();
+    let resend = acme.path(&format!("deliveries/{well}/resend"));
+    assert_eq!(acme.api.post(&resend, &json!({})).await.status, 202);
+    assert_eq!(acme.delivery_after("well", 2).await["state"], "delivered");
+    assert_eq!(sink.times()[&well], 2);
+    let nobody = acme.path("deliveries/019a15a9-0000-7000-8000-000000000000/resend");
+    acme.api.post(&nobody, &json!({})).await.problem(404, "not_found");
+
+    // What waits is cancelled by choice; what is delivered stays so.
+    let cancel = acme.path("deliveries/cancel");
+    let choice = json!({ "status_class": "4xx" });
+    assert_eq!(acme.api.post(&cancel, &choice).await.ok(), json!({ "cancelled": 1 }));
+    let first = acme.api.post(&cancel, &json!({ "limit": 1 })).await.ok();
+    assert_eq!(first["cancelled"], 1);
+    let rest = json!({ "after": first["next"] });
+    assert_eq!(acme.api.post(&cancel, &rest).await.ok(), json!({ "cancelled": 1 }));
+    acme.api.post(&cancel, &json!({ "states": ["delivered"] })).await.problem(422, "invalid_body");
+    assert_eq!(found("state=cancelled&order=oldest").await, ["refused", "broken", "busy"]);
+    host.clock.advance(Duration::from_secs(24 * 3_600));
+    acme.settled().await;
+    assert_eq!(sink.count(), 5);
     host.end().await;
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use hookyard::config::Config;
+use sqlx::{AssertSqlSafe, Connection};
 
 use crate::postgres::Database;
 
@@ -84,6 +85,24 @@ impl Data {
     pub fn admin_key(&self) -> String {
         let text = std::fs::read_to_string(self.folder().join("admin.key")).expect("the first admin key");
         text.trim().to_owned()
+    }
+
+    /// Runs a statement beside the host, as an operator's tool does. One text for both databases.
+    ///
+    /// # Panics
+    /// When the database does not take it.
+    pub async fn run(&self, sql: &str) {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        if self.kind() == Kind::Postgres {
+            let mut conn = sqlx::PgConnection::connect(self.database()).await.expect("the server answers");
+            sql.execute(&mut conn).await.expect("the server does it");
+            conn.close().await.expect("the connection closes");
+        } else {
+            let url = format!("sqlite://{}", self.folder().join("hookyard.db").display());
+            let mut conn = sqlx::SqliteConnection::connect(&url).await.expect("the file opens");
+            sql.execute(&mut conn).await.expect("the database does it");
+            conn.close().await.expect("the connection closes");
+        }
     }
 
     /// Ends every connection to the database, as a server's restart does.

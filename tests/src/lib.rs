@@ -18,4 +18,6 @@ pub mod postgres;
 
 pub mod sink;
 
+pub mod verifiers;
+
 pub mod wasm;

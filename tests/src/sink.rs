@@ -80,6 +80,8 @@ pub enum Answer {
     Close,
     /// The answer, once the gate is open.
     Behind(Gate, Box<Answer>),
+    /// The head of a 200 once the first gate is open, the end of its body once the second is.
+    Halves(Gate, Gate),
     /// This status; something is done as soon as the answer has been handed to the system.
     Then(u16, Act),
 }
@@ -332,6 +334,15 @@ async fn say(stream: &mut BufReader<TcpStream>, answer: Answer) -> bool {
         Answer::Behind(gate, then) => {
             gate.pass().await;
             Box::pin(say(stream, *then)).await
+        }
+        Answer::Halves(first, second) => {
+            first.pass().await;
+            let head = b"HTTP/1.1 200 Scripted\r\ncontent-length: 2\r\n\r\no";
+            if stream.write_all(head).await.is_err() {
+                return false;
+            }
+            second.pass().await;
+            stream.write_all(b"k").await.is_ok()
         }
         Answer::Then(status, act) => {
             let goes_on = head(stream, status, "").await;

@@ -1,152 +1,55 @@
-//! `/v1/carriers/{carrier}/deliveries`: search, attempts, retry and cancel.
+//! `/v1/carriers/{carrier}/deliveries`: search, attempts, retry, resend and cancel.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Body, Part, Search, page_request};
+use super::delivery_choice::{DeliverySearch, Many};
+use super::extract::{Body, Part, Search};
 use super::list::List;
 use super::log_views::{DeliveryDetail, DeliveryView};
 use super::problem::{Code, Problem, Problems};
 use super::proof::OfCarrier;
 use super::state::ApiState;
-use crate::clock::{Clock, Millis};
-use crate::event::{DeliveryId, DestinationName, EventId, EventType, SubscriptionId};
+use crate::clock::Clock;
+use crate::event::DeliveryId;
 use crate::store::Store;
-use crate::store::page::DeliveryFilter;
+use crate::store::page::Changed;
 use crate::store::work::DeliveryState;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(retry_many))
+        .routes(routes!(cancel_many))
         .routes(routes!(get))
         .routes(routes!(retry))
+        .routes(routes!(resend))
         .routes(routes!(cancel))
-}
-
-/// A choice among deliveries.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub struct DeliverySearch {
-    /// Only of this event.
-    event: Option<EventId>,
-    /// Only of this subscription.
-    subscription: Option<SubscriptionId>,
-    /// Only to this destination.
-    destination: Option<DestinationName>,
-    /// Only of events of this type.
-    event_type: Option<EventType>,
-    /// Only in these states: one, or several separated by commas (`dead,failed`).
-    state: Option<String>,
-    /// Only where the last answer had this status.
-    status: Option<u16>,
-    /// Whose event was accepted at or after, in Unix milliseconds.
-    #[param(value_type = Option<i64>)]
-    from_ms: Option<Millis>,
-    /// Whose event was accepted before, in Unix milliseconds.
-    #[param(value_type = Option<i64>)]
-    until_ms: Option<Millis>,
-    /// How many at most: 1 to 500, 50 when absent.
-    limit: Option<u32>,
-    /// What the page before gave as `next`.
-    after: Option<String>,
-}
-
-impl DeliverySearch {
-    fn filter(self) -> Result<DeliveryFilter, Problem> {
-        let states = self.state.as_deref().map(states).transpose()?.unwrap_or_default();
-        Ok(DeliveryFilter {
-            event: self.event,
-            subscription: self.subscription,
-            destination: self.destination,
-            event_type: self.event_type,
-            states,
-            status: self.status,
-            from: self.from_ms,
-            until: self.until_ms,
-        })
-    }
-}
-
-fn states(list: &str) -> Result<Vec<DeliveryState>, Problem> {
-    let state = |word: &str| {
-        let word = serde::de::value::StrDeserializer::<serde::de::value::Error>::new(word);
-        DeliveryState::deserialize(word)
-            .map_err(|error| Problem::new(Code::InvalidParameter, format!("`state`: {error}")).field("state"))
-    };
-    list.split(',').map(|word| state(word.trim())).collect()
-}
-
-/// Which deliveries to retry. What is absent does not narrow the choice.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RetryMany {
-    /// Only of this event.
-    event: Option<EventId>,
-    /// Only of this subscription.
-    subscription: Option<SubscriptionId>,
-    /// Only to this destination.
-    destination: Option<DestinationName>,
-    /// Only of events of this type.
-    event_type: Option<EventType>,
-    /// `dead`, `failed` or both; both when absent.
-    #[serde(default)]
-    states: Vec<DeliveryState>,
-    /// Only where the last answer had this status.
-    status: Option<u16>,
-    /// Whose event was accepted at or after, in Unix milliseconds.
-    #[schema(value_type = Option<i64>)]
-    from_ms: Option<Millis>,
-    /// Whose event was accepted before, in Unix milliseconds.
-    #[schema(value_type = Option<i64>)]
-    until_ms: Option<Millis>,
-    /// How many at most, oldest first: 1 to 10 000, 1 000 when absent.
-    limit: Option<u32>,
-}
-
-impl RetryMany {
-    fn filter(self) -> Result<(DeliveryFilter, u32), Problem> {
-        let limit = self.limit.unwrap_or(1_000);
-        if !(1..=10_000).contains(&limit) {
-            return Err(Problem::invalid("limit", "it takes 1 to 10 000"));
-        }
-        let mut states = self.states;
-        if states.is_empty() {
-            states = vec![DeliveryState::Dead, DeliveryState::Failed];
-        }
-        if let Some(at) =
-            states.iter().position(|s| !matches!(s, DeliveryState::Dead | DeliveryState::Failed))
-        {
-            return Err(Problem::invalid(
-                format!("states[{at}]"),
-                "only `dead` and `failed` are retried in bulk",
-            ));
-        }
-        let filter = DeliveryFilter {
-            event: self.event,
-            subscription: self.subscription,
-            destination: self.destination,
-            event_type: self.event_type,
-            states,
-            status: self.status,
-            from: self.from_ms,
-            until: self.until_ms,
-        };
-        Ok((filter, limit))
-    }
 }
 
 /// How many deliveries will be tried again.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Retried {
-    /// How many. When it is the limit, there may be more: send the request again.
+    /// How many.
     pub retried: u64,
+    /// There may be more: send the request again with this as `after`. Absent when everything was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// How many deliveries will not be sent.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Cancelled {
+    /// How many.
+    pub cancelled: u64,
+    /// There may be more: send the request again with this as `after`. Absent when everything was looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,16 +59,17 @@ struct DeliveryPart {
 
 /// Search deliveries
 ///
-/// Newest first.
+/// Newest first, or oldest first. One request looks at no more than 50 000 deliveries (`search_rows`): a page may hold
+/// fewer than `limit`, even none, and still have a `next`. Only a page without `next` is the last.
 #[utoipa::path(get, path = "/v1/carriers/{carrier}/deliveries", tag = "deliveries", params(DeliverySearch),
     responses((status = 200, description = "A page of deliveries", body = List<DeliveryView>), Problems))]
 async fn list(
     of: OfCarrier,
     State(store): State<Store>,
-    Search(mut search): Search<DeliverySearch>,
+    Search(search): Search<DeliverySearch>,
 ) -> Result<impl IntoResponse, Problem> {
-    let page = page_request(search.limit, search.after.take())?;
-    let found = store.deliveries(&of.carrier, &search.filter()?, &page).await?;
+    let (filter, page) = search.read()?;
+    let found = store.deliveries(&of.carrier, &filter, &page).await?;
     Ok(axum::Json(List::of(found, |one| DeliveryView::from(&one))))
 }
 
@@ -179,8 +83,9 @@ async fn get(
 ) -> Result<impl IntoResponse, Problem> {
     let found = store.delivery(&of.carrier, &part.delivery).await?;
     let delivery = found.ok_or_else(|| Problem::missing("delivery"))?;
+    let content = store.content(&of.carrier, &part.delivery).await?;
     let attempts = store.attempts(&of.carrier, &part.delivery).await?;
-    Ok(axum::Json(DeliveryDetail::of(delivery, attempts)))
+    Ok(axum::Json(DeliveryDetail::of(delivery, content, attempts)))
 }
 
 /// Retry a delivery
@@ -196,6 +101,22 @@ async fn retry(
 ) -> Result<StatusCode, Problem> {
     let done = store.retry_delivery(&of.carrier, &part.delivery, clock.now()).await?;
     outcome(done, "delivery", "it is under way or delivered already")
+}
+
+/// Send a delivery again
+///
+/// Now, under the same id (`requestid`), whatever has become of it: one that was delivered is sent once more. Not while it
+/// is under way.
+#[utoipa::path(post, path = "/v1/carriers/{carrier}/deliveries/{delivery}/resend", tag = "deliveries",
+    responses((status = 202, description = "It will be sent now"), Problems))]
+async fn resend(
+    of: OfCarrier,
+    State(store): State<Store>,
+    State(clock): State<Clock>,
+    Part(part): Part<DeliveryPart>,
+) -> Result<StatusCode, Problem> {
+    let done = store.resend_delivery(&of.carrier, &part.delivery, clock.now()).await?;
+    outcome(done, "delivery", "it is under way")
 }
 
 /// Cancel a delivery
@@ -216,17 +137,36 @@ async fn cancel(
 /// Retry many deliveries
 ///
 /// Those that are dead or failed and match, oldest first.
-#[utoipa::path(post, path = "/v1/carriers/{carrier}/deliveries/retry", tag = "deliveries", request_body = RetryMany,
+#[utoipa::path(post, path = "/v1/carriers/{carrier}/deliveries/retry", tag = "deliveries", request_body = Many,
     responses((status = 202, description = "They will be tried now", body = Retried), Problems))]
 async fn retry_many(
     of: OfCarrier,
     State(store): State<Store>,
     State(clock): State<Clock>,
-    Body(body): Body<RetryMany>,
+    Body(many): Body<Many>,
 ) -> Result<impl IntoResponse, Problem> {
-    let (filter, limit) = body.filter()?;
-    let retried = store.retry_deliveries(&of.carrier, &filter, clock.now(), limit).await?;
-    Ok((StatusCode::ACCEPTED, axum::Json(Retried { retried })))
+    let (filter, page) = many.read(&[DeliveryState::Dead, DeliveryState::Failed], "retried")?;
+    let Changed { count: retried, next } =
+        store.retry_deliveries(&of.carrier, &filter, &page, clock.now()).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(Retried { retried, next })))
+}
+
+/// Cancel many deliveries
+///
+/// Those that are pending or held and match, oldest first. What a node has in hand, under way or waiting in its memory for
+/// a turn, is not cancelled; disable the destination first, and what waits is put aside and can be.
+#[utoipa::path(post, path = "/v1/carriers/{carrier}/deliveries/cancel", tag = "deliveries", request_body = Many,
+    responses((status = 202, description = "They are cancelled", body = Cancelled), Problems))]
+async fn cancel_many(
+    of: OfCarrier,
+    State(store): State<Store>,
+    State(clock): State<Clock>,
+    Body(many): Body<Many>,
+) -> Result<impl IntoResponse, Problem> {
+    let (filter, page) = many.read(&[DeliveryState::Pending, DeliveryState::Held], "cancelled")?;
+    let Changed { count: cancelled, next } =
+        store.cancel_deliveries(&of.carrier, &filter, &page, clock.now()).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(Cancelled { cancelled, next })))
 }
 
 /// What the store said to a change of state: done, not in this state, or no such thing.
@@ -235,30 +175,5 @@ pub(super) fn outcome(done: Option<bool>, what: &str, why: &str) -> Result<Statu
         Some(true) => Ok(StatusCode::ACCEPTED),
         Some(false) => Err(Problem::new(Code::WrongState, why)),
         None => Err(Problem::missing(what)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_are_read_from_a_list() {
-        assert_eq!(states("dead, failed").unwrap(), [DeliveryState::Dead, DeliveryState::Failed]);
-        let problem = states("dead,gone").unwrap_err();
-        assert_eq!((problem.code, problem.field.as_deref()), ("invalid_parameter", Some("state")));
-        assert!(problem.detail.contains("unknown variant `gone`"), "{}", problem.detail);
-    }
-
-    #[test]
-    fn bulk_retries_touch_only_what_has_ended() {
-        let read = |text: &str| serde_json::from_str::<RetryMany>(text).unwrap().filter();
-        let (filter, limit) = read("{}").unwrap();
-        assert_eq!((filter.states, limit), (vec![DeliveryState::Dead, DeliveryState::Failed], 1_000));
-        assert_eq!(
-            read(r#"{"states":["dead","delivered"]}"#).unwrap_err().field.as_deref(),
-            Some("states[1]")
-        );
-        assert_eq!(read(r#"{"limit":0}"#).unwrap_err().code, "invalid_body");
     }
 }

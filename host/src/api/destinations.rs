@@ -151,6 +151,12 @@ async fn put(
     let before = earlier.as_ref().map(|one| open(one, checks)).transpose()?.unwrap_or_default();
     let (spec, secrets, fresh) = body.apply(before, checks);
     checks.destination(&spec, &secrets)?;
+    for one in store.subscriptions(&of.carrier).await? {
+        // It may have been there before, or a subscription outlived it.
+        if one.spec.destinations.contains(&part.destination) {
+            checks.together(&one.spec, &spec)?;
+        }
+    }
     let status = if earlier.is_some() { StatusCode::OK } else { StatusCode::CREATED };
     if earlier.is_none() {
         room("destinations", store.destinations(&of.carrier).await?.len(), limits.destinations)?;

@@ -107,8 +107,9 @@ async fn deliveries(
     let found = store.deliveries(carrier, &filter, &page).await?;
     let mut shown = Vec::with_capacity(found.items.len());
     for delivery in found.items {
+        let content = store.content(carrier, &delivery.id).await?;
         let attempts = store.attempts(carrier, &delivery.id).await?;
-        shown.push(DeliveryDetail::of(delivery, attempts));
+        shown.push(DeliveryDetail::of(delivery, content, attempts));
     }
     shown.sort_by_key(|one| one.delivery.index);
     Ok((shown, found.next.is_some()))

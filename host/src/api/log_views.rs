@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Millis;
 use crate::event::{DeliveryId, DestinationName, EventId, EventType, SubscriptionId};
-use crate::store::page::{AttemptRecord, DeliveryRecord, EventRecord, RoutingRecord};
+use crate::store::page::{AttemptRecord, Content, DeliveryRecord, EventRecord, RoutingRecord};
 use crate::store::work::{Body, DeliveryState, Message, RoutingState, UsedVersion, VerdictKind};
 
 /// An event without its payload.
@@ -182,13 +182,13 @@ pub struct DeliveryDetail {
 }
 
 impl DeliveryDetail {
-    pub(super) fn of(one: DeliveryRecord, mut attempts: Vec<AttemptRecord>) -> Self {
+    pub(super) fn of(one: DeliveryRecord, content: Content, mut attempts: Vec<AttemptRecord>) -> Self {
         // They are read after the delivery: one that was recorded in between would not go with its state.
         attempts.retain(|attempt| attempt.number <= one.attempts);
         Self {
             delivery: DeliveryView::from(&one),
-            message: one.message,
-            body: one.body.into(),
+            message: content.message,
+            body: content.body.into(),
             order_key: one.order_key,
             attempts: attempts.into_iter().map(AttemptView::from).collect(),
         }

@@ -192,6 +192,12 @@ pub trait Checks: Send + Sync {
     /// The first member that does not hold; for a filter with the position.
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit>;
 
+    /// Whether a subscription's deliveries may go to a destination.
+    ///
+    /// # Errors
+    /// The destination's member that the subscription's policy does not take.
+    fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit>;
+
     /// A fresh signing secret: `whsk_…` (ed25519) when `asymmetric`, otherwise `whsec_…`.
     fn signing_secret(&self, asymmetric: bool) -> String;
 

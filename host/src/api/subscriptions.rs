@@ -15,7 +15,7 @@ use super::keys::room;
 use super::list::{List, PageQuery};
 use super::problem::{Code, Problem, Problems};
 use super::proof::OfCarrier;
-use super::state::{ApiLimits, ApiState, Checks};
+use super::state::{ApiLimits, ApiState, Checks, Unfit};
 use crate::carrier::{Owner, Subscription, SubscriptionSpec, SubscriptionState};
 use crate::clock::{Clock, Millis, random_bytes};
 use crate::event::{CarrierId, DestinationName, SubscriptionId, time_ordered};
@@ -91,9 +91,11 @@ async fn check(
                 format!("`{name}` belongs to the webhook {} alone; make a destination of its own", owner.id);
             return Err(Problem::invalid(format!("destinations[{at}]"), why));
         }
-        if !there.iter().any(|one| one.name == *name) {
+        let Some(destination) = there.iter().find(|one| one.name == *name) else {
             return Err(unknown(format!("destinations[{at}]"), "destination", name));
-        }
+        };
+        let field = || format!("destinations[{at}]");
+        checks.together(spec, &destination.spec).map_err(|why| Unfit { field: field(), ..why })?;
     }
     let own = store.plugins(&Owner::Carrier(carrier.clone())).await?;
     let shared = store.plugins(&Owner::Shared).await?;

@@ -95,6 +95,10 @@ pub struct PolicySpec {
     /// Requests started to one destination per minute: 1 to 60 000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_per_minute: Option<u32>,
+    /// Whether only `https` addresses are sent to, even where the operator allows others. `conversation` says true, the
+    /// other profiles false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_only: Option<bool>,
 }
 
 /// What happens to events when a version has failed too often (its breaker is open).

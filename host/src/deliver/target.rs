@@ -158,6 +158,14 @@ impl Target {
         self
     }
 
+    /// The address that requests go to, without a message's own path; nothing for the other kinds.
+    pub(crate) fn address(&self) -> Option<&str> {
+        match &self.way {
+            Way::Http(http) => Some(http.url.as_str()),
+            Way::Unavailable(_) => None,
+        }
+    }
+
     /// The address that it is sent to where its host is one and no name.
     pub(super) fn literal(&self) -> Option<IpAddr> {
         match &self.way {

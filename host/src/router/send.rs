@@ -39,7 +39,10 @@ impl Router {
         let now = self.clock.now();
         self.metrics.attempt_lateness_seconds.observe(now.since(delivery.due).as_secs_f64());
         let report = match place.as_deref().map(|p| &p.target) {
-            Some(Ok(target)) => self.sender.attempt(target, &delivery, policy.timeout, now).await,
+            Some(Ok(target)) => match policy.permits(target.address()) {
+                Ok(()) => self.sender.attempt(target, &delivery, policy.timeout, now).await,
+                Err(why) => unavailable(now, why.to_string()),
+            },
             Some(Err(why)) => unavailable(now, why.to_string()),
             None => unavailable(now, format!("there is no destination `{}`", delivery.destination)),
         };
@@ -91,9 +94,11 @@ impl Router {
         report: Report,
         decision: &Decision,
     ) {
-        let effect = place
-            .and_then(|place| effect(&place, &report.outcome, self.clock.now()))
-            .map(|effect| (lane.destination.clone(), effect));
+        let (mut effect, mut unfit) = (None, None);
+        match place.and_then(|place| effect_of(&place, &report.outcome, self.clock.now())) {
+            Some(DestinationEffect::Disable(why)) => unfit = Some(why),
+            other => effect = other.map(|effect| (lane.destination.clone(), effect)),
+        }
         let (next, ended) = match decision {
             Decision::Delivered => (Next::Delivered, Some("delivered")),
             Decision::RetryAt(at) => (Next::RetryAt(*at), None),
@@ -124,7 +129,38 @@ impl Router {
             next,
             destination: effect,
         };
-        self.record(Arc::new(attempt), lane);
+        match unfit {
+            None => self.record(Arc::new(attempt), lane),
+            Some(why) => self.disable(Arc::new(attempt), lane, why),
+        }
+    }
+
+    /// Disables the destination of an attempt that showed it unfit, with the event that tells its carrier, and then records
+    /// the attempt. What the database does not take is tried again in a moment.
+    fn disable(&self, attempt: Arc<NewAttempt>, lane: Lane, why: String) {
+        let router = self.clone();
+        self.life.tracker().spawn(async move {
+            loop {
+                match router.store.disable_destination(&lane.destination, &why, &attempt).await {
+                    Ok(true) => {
+                        tracing::warn!(carrier = %lane.carrier, destination = %lane.destination, %why,
+                            "a destination is disabled, and its carrier told");
+                        break;
+                    }
+                    Ok(false) => break,
+                    Err(StoreError::Closed) => return,
+                    Err(why) => {
+                        tracing::warn!(carrier = %lane.carrier, destination = %lane.destination, %why,
+                            "a destination could not be disabled; trying again in a moment");
+                    }
+                }
+                tokio::select! {
+                    () = router.life.hard().cancelled() => return,
+                    () = router.clock.sleep(DATABASE_PAUSE) => {}
+                }
+            }
+            router.record(attempt, lane);
+        });
     }
 
     /// Step 7. What the database does not take is recorded again in a moment: the attempt was made.
@@ -159,7 +195,7 @@ impl Router {
 }
 
 /// What an attempt that ended now means for its destination. Of many attempts that end together, one brings the change.
-fn effect(place: &Place, outcome: &Outcome, now: Millis) -> Option<DestinationEffect> {
+fn effect_of(place: &Place, outcome: &Outcome, now: Millis) -> Option<DestinationEffect> {
     let effect = retry::health(place.failing_since(), outcome, now)?;
     let first = match &effect {
         DestinationEffect::FailingSince(at) => place.failed(*at),

@@ -49,12 +49,30 @@ pub struct DeliveryFilter {
     pub event_type: Option<EventType>,
     /// Only in one of these states; empty means any.
     pub states: Vec<DeliveryState>,
-    /// Only where the last answer's status was this.
-    pub status: Option<u16>,
+    /// Only where the last answer's status was from the first to the second.
+    pub statuses: Option<(u16, u16)>,
+    /// Only where the last attempt came to this kind of outcome.
+    pub outcome: Option<&'static str>,
     /// Planned (its event received) at or after.
     pub from: Option<Millis>,
     /// Planned before.
     pub until: Option<Millis>,
+    /// Last changed (as a rule: the last attempt at it ended) at or after.
+    pub updated_from: Option<Millis>,
+    /// Last changed before.
+    pub updated_until: Option<Millis>,
+    /// Which come first.
+    pub order: Order,
+}
+
+/// Which deliveries come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Those of the newest events.
+    #[default]
+    Newest,
+    /// Those of the oldest events.
+    Oldest,
 }
 
 /// An event as it is kept.
@@ -116,10 +134,6 @@ pub struct DeliveryRecord {
     pub index: u32,
     /// Where it stands.
     pub state: DeliveryState,
-    /// What is sent.
-    pub message: Message,
-    /// The body.
-    pub body: Body,
     /// The key of its order.
     pub order_key: Option<String>,
     /// Attempts made.
@@ -134,6 +148,24 @@ pub struct DeliveryRecord {
     pub last_status: Option<u16>,
     /// The last failure, for people.
     pub last_error: Option<String>,
+}
+
+/// What a delivery sends. Apart from its record, since it may be large.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// What is sent, besides the body.
+    pub message: Message,
+    /// The body.
+    pub body: Body,
+}
+
+/// What a change to many deliveries came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changed {
+    /// How many were changed.
+    pub count: u64,
+    /// Where to go on, if something was not looked at.
+    pub next: Option<String>,
 }
 
 /// An attempt as it is kept.

@@ -1,27 +1,27 @@
 //! Reading: events with what they came to, deliveries with their attempts. Read-only connections, no transaction.
 //!
-//! Pages are cut by keys, so that they stay exact while new rows arrive.
+//! Pages are cut by keys, so that they stay exact while new rows arrive. Searching deliveries stands in `search`.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
+use super::Store;
 use super::claim::split;
 use super::db::{on_db, sql};
 use super::error::StoreError;
 use super::page::{
-    AttemptRecord, DeliveryFilter, DeliveryRecord, EventFilter, EventRecord, Page, PageRequest, RoutingRecord,
+    AttemptRecord, Content, DeliveryRecord, EventFilter, EventRecord, Page, PageRequest, RoutingRecord,
 };
-use super::rows::{Content, EventRow, Reading};
-use super::{Store, lane};
+use super::rows::{Content as ContentRow, EventRow, Reading};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DeliveryId, EventId, time_ordered};
 
 /// Records on a page at most.
-const PAGE_MAX: u32 = 500;
+pub(super) const PAGE_MAX: u32 = 500;
 
 /// Larger than every id: ids are printable ASCII, and none begins with this.
-const LAST: &str = "\u{7f}";
+pub(super) const LAST: &str = "\u{7f}";
 
 /// The columns of an event with its body, as [`Row`] takes them.
 macro_rules! event_columns {
@@ -32,41 +32,14 @@ macro_rules! event_columns {
     };
 }
 
+/// The columns of a delivery, as [`DeliveryRow`] takes them.
 macro_rules! delivery_columns {
     () => {
         "SELECT d.id, d.event, d.event_type, d.received_ms, d.subscription, d.place, d.lane, d.state, d.attempts, \
-         d.due_ms, d.updated_ms, d.last_status, d.last_error, d.order_key, x.message, x.body_kind, x.body \
-         FROM deliveries d LEFT JOIN delivery_bodies x ON x.carrier = d.carrier AND x.id = d.id "
+         d.due_ms, d.updated_ms, d.last_status, d.last_error, d.order_key "
     };
 }
-
-/// A choice among deliveries, with the parameters `$1` to `$9`.
-macro_rules! chosen {
-    () => {
-        "d.carrier = $1 AND d.id >= $2 AND d.id < $3 AND (CAST($4 AS TEXT) IS NULL OR d.event = $4) \
-         AND (CAST($5 AS TEXT) IS NULL OR d.subscription = $5) AND (CAST($6 AS TEXT) IS NULL OR d.lane = $6) \
-         AND (CAST($7 AS TEXT) IS NULL OR d.event_type = $7) \
-         AND (CAST($8 AS TEXT) IS NULL OR $8 LIKE '%,' || d.state || ',%') \
-         AND (CAST($9 AS BIGINT) IS NULL OR d.last_status = $9) "
-    };
-}
-pub(super) use chosen;
-
-/// Binds a [`Choice`] to the parameters of [`chosen!`].
-macro_rules! bind_choice {
-    ($q:expr, $choice:expr) => {
-        $q.bind($choice.carrier)
-            .bind($choice.from.as_str())
-            .bind($choice.until.as_str())
-            .bind($choice.event)
-            .bind($choice.subscription)
-            .bind($choice.lane.as_deref())
-            .bind($choice.event_type)
-            .bind($choice.states.as_deref())
-            .bind($choice.status)
-    };
-}
-pub(super) use bind_choice;
+pub(super) use delivery_columns;
 
 sql! {
     SELECT_RECEIVED = "SELECT received_ms FROM events WHERE carrier = $1 AND id = $2";
@@ -84,8 +57,8 @@ sql! {
         r.cost_us, r.log FROM events e \
         JOIN routings r ON r.carrier = e.carrier AND r.received_ms = e.received_ms AND r.event = e.id \
         WHERE e.carrier = $1 AND e.id = $2 ORDER BY r.subscription";
-    SELECT_DELIVERY = concat!(delivery_columns!(), "WHERE d.carrier = $1 AND d.id = $2");
-    SELECT_DELIVERIES = concat!(delivery_columns!(), "WHERE ", chosen!(), "ORDER BY d.id DESC LIMIT $10");
+    SELECT_DELIVERY = concat!(delivery_columns!(), "FROM deliveries d WHERE d.carrier = $1 AND d.id = $2");
+    SELECT_CONTENT = "SELECT message, body_kind, body FROM delivery_bodies WHERE carrier = $1 AND id = $2";
     SELECT_ATTEMPTS = "SELECT number, started_ms, duration_us, outcome, status, error, request, response_headers, \
         response_body FROM attempts WHERE carrier = $1 AND delivery = $2 ORDER BY number";
 }
@@ -111,7 +84,7 @@ struct RoutingRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct DeliveryRow {
+pub(super) struct DeliveryRow {
     id: String,
     event: String,
     event_type: String,
@@ -126,8 +99,6 @@ struct DeliveryRow {
     last_status: Option<i64>,
     last_error: Option<String>,
     order_key: Option<String>,
-    #[sqlx(flatten)]
-    content: Content,
 }
 
 #[derive(sqlx::FromRow)]
@@ -141,22 +112,6 @@ struct AttemptRow {
     request: String,
     response_headers: Option<String>,
     response_body: Option<Vec<u8>>,
-}
-
-/// A [`DeliveryFilter`] as the statements take it.
-pub(super) struct Choice<'f> {
-    pub(super) carrier: &'f str,
-    /// The smallest id.
-    pub(super) from: String,
-    /// Above the largest id.
-    pub(super) until: String,
-    pub(super) event: Option<&'f str>,
-    pub(super) subscription: Option<&'f str>,
-    pub(super) lane: Option<String>,
-    pub(super) event_type: Option<&'f str>,
-    /// `,dead,failed,`
-    pub(super) states: Option<String>,
-    pub(super) status: Option<i64>,
 }
 
 impl Store {
@@ -223,40 +178,6 @@ impl Store {
         rows.into_iter().map(|row| routing(event, row)).collect()
     }
 
-    /// A carrier's deliveries, newest first. `filter.event` reads only that event's.
-    ///
-    /// # Errors
-    /// [`StoreError::Cursor`], or what the database says.
-    pub async fn deliveries(
-        &self,
-        carrier: &CarrierId,
-        filter: &DeliveryFilter,
-        page: &PageRequest,
-    ) -> Result<Page<DeliveryRecord>, StoreError> {
-        let received = match &filter.event {
-            None => None,
-            Some(event) => match self.received(carrier, event).await? {
-                Some(received) => Some(received),
-                None => return Ok(Page { items: Vec::new(), next: None }),
-            },
-        };
-        let mut choice = Choice::new(carrier, filter, received);
-        if let Some(after) = &page.after {
-            let after = open(after)?;
-            after.parse::<DeliveryId>().map_err(|_| StoreError::Cursor)?;
-            choice.until = choice.until.min(after);
-        }
-        let limit = page.limit.clamp(1, PAGE_MAX);
-        let rows: Vec<DeliveryRow> = on_db!(&self.readers, |db| {
-            bind_choice!(sqlx::query_as(SELECT_DELIVERIES), choice)
-                .bind(i64::from(limit) + 1)
-                .fetch_all(db)
-                .await?
-        });
-        let records = rows.into_iter().map(delivery).collect::<Result<Vec<_>, _>>()?;
-        Ok(cut(records, limit, |d| d.id.to_string()))
-    }
-
     /// One delivery.
     ///
     /// # Errors
@@ -272,6 +193,21 @@ impl Store {
             .fetch_optional(db)
             .await?);
         row.map(delivery).transpose()
+    }
+
+    /// What a delivery sends.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn content(&self, carrier: &CarrierId, id: &DeliveryId) -> Result<Content, StoreError> {
+        let row: Option<ContentRow> = on_db!(&self.readers, |db| sqlx::query_as(SELECT_CONTENT)
+            .bind(carrier.as_str())
+            .bind(id.as_str())
+            .fetch_optional(db)
+            .await?);
+        let reading = Reading { table: "delivery_bodies", key: id.as_str() };
+        let (message, body) = reading.content(row.unwrap_or_default())?;
+        Ok(Content { message, body })
     }
 
     /// A delivery's attempts, first to last.
@@ -306,31 +242,6 @@ impl Store {
     }
 }
 
-impl<'f> Choice<'f> {
-    /// `received`: when `filter.event` was received, which is where its deliveries stand.
-    pub(super) fn new(carrier: &'f CarrierId, filter: &'f DeliveryFilter, received: Option<Millis>) -> Self {
-        let mut from = filter.from.map_or_else(String::new, floor);
-        let mut until = filter.until.map_or_else(|| LAST.to_owned(), floor);
-        if let Some(at) = received {
-            from = from.max(floor(at));
-            until = until.min(floor(Millis(at.0.saturating_add(1))));
-        }
-        let states = (!filter.states.is_empty())
-            .then(|| filter.states.iter().fold(",".to_owned(), |all, s| all + s.as_str() + ","));
-        Self {
-            carrier: carrier.as_str(),
-            from,
-            until,
-            event: filter.event.as_ref().map(|e| e.as_str()),
-            subscription: filter.subscription.as_ref().map(|s| s.as_str()),
-            lane: filter.destination.as_ref().map(|d| lane(carrier.as_str(), d.as_str())),
-            event_type: filter.event_type.as_ref().map(|t| t.as_str()),
-            states,
-            status: filter.status.map(i64::from),
-        }
-    }
-}
-
 /// The smallest delivery id of a moment.
 pub(super) fn floor(at: Millis) -> String {
     // A UUID of version 7 has 48 bits for the time.
@@ -348,8 +259,13 @@ pub(super) fn cut<T>(mut items: Vec<T>, limit: u32, key: impl Fn(&T) -> String) 
     let limit = limit as usize;
     let more = items.len() > limit;
     items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
+    let next = items.last().filter(|_| more).map(|last| cursor(&key(last)));
     Page { items, next }
+}
+
+/// What [`open`] opens.
+pub(super) fn cursor(key: &str) -> String {
+    URL_SAFE_NO_PAD.encode(key)
 }
 
 fn event(row: Row) -> Result<EventRecord, StoreError> {
@@ -381,9 +297,8 @@ fn routing(event: &EventId, r: RoutingRow) -> Result<RoutingRecord, StoreError> 
     })
 }
 
-fn delivery(d: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
+pub(super) fn delivery(d: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
     let row = Reading { table: "deliveries", key: &d.id };
-    let (message, body) = row.content(d.content)?;
     Ok(DeliveryRecord {
         id: row.name("id", &d.id)?,
         event: row.name("event", &d.event)?,
@@ -392,8 +307,6 @@ fn delivery(d: DeliveryRow) -> Result<DeliveryRecord, StoreError> {
         destination: split(&d.lane)?.destination,
         index: row.number("place", d.place)?,
         state: row.word("state", &d.state)?,
-        message,
-        body,
         order_key: d.order_key,
         attempts: row.number("attempts", d.attempts)?,
         due: Millis(d.due_ms),

@@ -76,7 +76,7 @@ impl Reading<'_> {
 }
 
 /// What `delivery_bodies` holds of a delivery, if it holds anything.
-#[derive(sqlx::FromRow)]
+#[derive(Default, sqlx::FromRow)]
 pub(super) struct Content {
     message: Option<String>,
     body_kind: Option<String>,

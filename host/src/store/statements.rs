@@ -5,8 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node, plan,
-    plugins, postgres, read, record, retention, sealed, subscriptions, tables, webhooks,
+    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node,
+    notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables,
+    webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -30,9 +31,11 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("tables", tables::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
         ("read", read::STATEMENTS),
+        ("search", search::STATEMENTS),
         ("hand", hand::STATEMENTS),
         ("handshakes", handshakes::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
+        ("notice", notice::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("sealed", sealed::STATEMENTS),
@@ -58,6 +61,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("record::UPDATE_DELIVERIES", &record::UPDATE_DELIVERIES),
         ("record::INSERT_ATTEMPTS", &record::INSERT_ATTEMPTS),
         ("record::SELECT_HELD", &record::SELECT_HELD),
+        ("hand::RETRY_THESE", &hand::RETRY_THESE),
+        ("hand::CANCEL_THESE", &hand::CANCEL_THESE),
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),

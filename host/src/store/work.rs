@@ -3,6 +3,7 @@
 //! Plain data, shared with the router. It must not know SQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -314,6 +315,13 @@ pub struct NewAttempt {
     pub next: Next,
     /// What it means for the destination, if anything changes there.
     pub destination: Option<(DestinationName, DestinationEffect)>,
+}
+
+impl NewAttempt {
+    /// When it ended.
+    pub fn ended(&self) -> Millis {
+        self.started.plus(Duration::from_micros(self.duration_us))
+    }
 }
 
 /// What follows an attempt.

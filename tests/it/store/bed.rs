@@ -17,6 +17,7 @@ use hookyard::store::work::{
 };
 use hookyard::store::{Store, StoreConfig, WriterLimits};
 use hookyard_tests::postgres::Database;
+use sqlx::{AssertSqlSafe, Connection};
 use tokio::sync::oneshot;
 
 /// When every case begins.
@@ -45,6 +46,59 @@ impl Bed {
     pub(crate) async fn end(self) {
         if let Self::Postgres(database) = self {
             database.drop_now().await;
+        }
+    }
+
+    /// Runs a statement beside the store, as an operator's tool does: the first on SQLite, the second on PostgreSQL.
+    pub(crate) async fn run(&self, sqlite: &str, postgres: &str) {
+        match self {
+            Self::Sqlite(folder) => {
+                let url = format!("sqlite://{}", folder.path().join("hookyard.db").display());
+                let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(sqlite.to_owned())).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
+            Self::Postgres(database) => {
+                let mut conn = sqlx::PgConnection::connect(database.url()).await.unwrap();
+                sqlx::raw_sql(AssertSqlSafe(postgres.to_owned())).execute(&mut conn).await.unwrap();
+                conn.close().await.unwrap();
+            }
+        }
+    }
+
+    /// Checks that the searches for what has ended walk along its index, whatever else the tables hold.
+    pub(crate) async fn ended_have_their_index(&self) {
+        let kind = if matches!(self, Self::Sqlite(_)) { "sqlite" } else { "postgres" };
+        let searches: Vec<_> = hookyard::store::statements(kind)
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("search::") && name.contains("_ENDED_"))
+            .collect();
+        assert_eq!(searches.len(), 4);
+        for (name, sql) in searches {
+            let plan: Vec<String> = match self {
+                Self::Sqlite(folder) => {
+                    let url = format!("sqlite://{}", folder.path().join("hookyard.db").display());
+                    let mut conn = sqlx::SqliteConnection::connect(&url).await.unwrap();
+                    let rows: Vec<(i64, i64, i64, String)> =
+                        sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                            .fetch_all(&mut conn)
+                            .await
+                            .unwrap();
+                    rows.into_iter().map(|(.., line)| line).collect()
+                }
+                Self::Postgres(database) => {
+                    let mut conn = sqlx::PgConnection::connect(database.url()).await.unwrap();
+                    // As it is planned when the values are not known.
+                    let values = (1..).take_while(|n| sql.contains(&format!("${n}"))).map(|_| "NULL");
+                    let values = values.collect::<Vec<_>>().join(", ");
+                    let explain = format!(
+                        "SET plan_cache_mode = force_generic_plan; PREPARE p AS {sql}; EXPLAIN EXECUTE p({values})"
+                    );
+                    let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(&mut conn).await.unwrap();
+                    rows.iter().map(|row| sqlx::Row::get(row, 0)).collect()
+                }
+            };
+            assert!(plan.iter().any(|line| line.contains("deliveries_ended")), "{name}: {plan:#?}");
         }
     }
 

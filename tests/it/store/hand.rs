@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use hookyard::clock::Millis;
-use hookyard::store::page::DeliveryFilter;
+use hookyard::store::page::{DeliveryFilter, PageRequest};
 use hookyard::store::work::{DeliveryState, Next, RoutingState};
 
 use super::bed::*;
@@ -52,11 +52,16 @@ pub(super) async fn bulk_retry_takes_each_exactly_once(bed: &Bed) {
         record(&store, attempt(&d, 1, next)).await.unwrap();
     }
     let filter = DeliveryFilter::default();
-    // Several at once, in pieces: together they take each of the 15 dead once.
-    let rounds = (0..6).map(|_| store.retry_deliveries(&acme, &filter, T0, 4));
+    // Several at once, in pieces: they find the same ones, and together they take each of the 15 dead once.
+    let four = page(4);
     let mut retried = 0;
-    for round in futures(rounds).await {
-        retried += round.unwrap();
+    loop {
+        let rounds = (0..3).map(|_| store.retry_deliveries(&acme, &filter, &four, T0));
+        let counts: Vec<u64> = futures(rounds).await.into_iter().map(|round| round.unwrap().count).collect();
+        retried += counts.iter().sum::<u64>();
+        if counts == [0, 0, 0] {
+            break;
+        }
     }
     assert_eq!(retried, 15);
     let (lane, _) = store.lanes_waiting().await.unwrap().remove(0);
@@ -71,17 +76,82 @@ pub(super) async fn bulk_retry_takes_each_exactly_once(bed: &Bed) {
     }
     let of =
         |name: &str| DeliveryFilter { destination: Some(name.parse().unwrap()), ..DeliveryFilter::default() };
-    assert_eq!(store.retry_deliveries(&acme, &of("crm"), T0, 9).await.unwrap(), 0);
+    let retry = async |filter: &DeliveryFilter, limit| {
+        store.retry_deliveries(&acme, filter, &page(limit), T0).await.unwrap().count
+    };
+    assert_eq!(retry(&of("crm"), 9).await, 0);
     let pending = DeliveryFilter { states: vec![DeliveryState::Pending], ..of("erp") };
-    assert_eq!(store.retry_deliveries(&acme, &pending, T0, 9).await.unwrap(), 0);
+    assert_eq!(retry(&pending, 9).await, 0);
     let dead = DeliveryFilter { states: vec![DeliveryState::Dead], ..of("erp") };
-    assert_eq!(store.retry_deliveries(&acme, &dead, T0, 9).await.unwrap(), 0, "they failed");
+    assert_eq!(retry(&dead, 9).await, 0, "they failed");
     let lane = hookyard::store::work::Lane { carrier: acme.clone(), destination: "erp".parse().unwrap() };
-    assert_eq!(store.retry_deliveries(&acme, &of("erp"), T0, 1).await.unwrap(), 1);
+    assert_eq!(retry(&of("erp"), 1).await, 1);
     assert_eq!(store.claim_deliveries(&lane, T0, 9).await.unwrap()[0].event, a);
     let by_event = DeliveryFilter { event: Some(b.id.clone()), ..DeliveryFilter::default() };
-    assert_eq!(store.retry_deliveries(&acme, &by_event, T0, 9).await.unwrap(), 1);
+    assert_eq!(retry(&by_event, 9).await, 1);
     assert_eq!(store.claim_deliveries(&lane, T0, 9).await.unwrap()[0].event, b);
+}
+
+pub(super) async fn what_was_delivered_is_sent_again_under_its_id(bed: &Bed) {
+    let store = bed.furnished().await;
+    let e = event("e1");
+    let c = &e.carrier;
+    let d = planned(&store, &e, &["crm"], true).await.remove(0);
+    assert_eq!(store.resend_delivery(c, &d.id, T0).await.unwrap(), Some(false), "under way");
+    record(&store, attempt(&d, 1, Next::Delivered)).await.unwrap();
+    assert_eq!(store.retry_delivery(c, &d.id, T0).await.unwrap(), Some(false), "delivered");
+    assert_eq!(store.resend_delivery(c, &d.id, T0).await.unwrap(), Some(true));
+    let lane = hookyard::store::work::Lane { carrier: c.clone(), destination: d.destination.clone() };
+    let again = store.claim_deliveries(&lane, T0, 9).await.unwrap().remove(0);
+    assert_eq!((&again.id, again.attempts), (&d.id, 1));
+    record(&store, attempt(&d, 2, Next::Delivered)).await.unwrap();
+    assert_eq!(store.attempts(c, &d.id).await.unwrap().len(), 2);
+    let nobody = hookyard::event::delivery_id(&event("e2"), &main_subscription(), 0);
+    assert_eq!(store.resend_delivery(c, &nobody, T0).await.unwrap(), None);
+}
+
+pub(super) async fn what_waits_is_cancelled_in_bulk(bed: &Bed) {
+    let store = bed.furnished().await;
+    let acme = "acme".parse().unwrap();
+    // In hand, waiting, due later, held, delivered, dead; all to `crm`, and one that waits for `erp`.
+    let mut all = Vec::new();
+    for (n, hold) in [(0, true), (1, false), (2, true), (3, true), (4, true), (5, true)] {
+        let e = event_at(&format!("e{n}"), Millis(T0.0 + n));
+        all.extend(planned(&store, &e, &["crm"], hold).await);
+    }
+    let far = T0.plus(Duration::from_secs(3_600));
+    for (n, next) in [(2, Next::RetryAt(far)), (3, Next::Held), (4, Next::Delivered), (5, Next::Dead)] {
+        record(&store, attempt(&all[n], 1, next)).await.unwrap();
+    }
+    all.extend(planned(&store, &event_at("e6", Millis(T0.0 + 6)), &["erp"], false).await);
+    let crm = DeliveryFilter { destination: Some("crm".parse().unwrap()), ..DeliveryFilter::default() };
+    let dead = DeliveryFilter { states: vec![DeliveryState::Dead], ..crm.clone() };
+    assert_eq!(store.cancel_deliveries(&acme, &dead, &page(9), T0).await.unwrap().count, 0);
+    let held = DeliveryFilter { states: vec![DeliveryState::Held], ..crm.clone() };
+    assert_eq!(store.cancel_deliveries(&acme, &held, &page(9), T0).await.unwrap().count, 1);
+    // Two at a time: what is in hand is found, and left alone.
+    let (mut count, mut after) = (0, None);
+    loop {
+        let two = PageRequest { limit: 2, after };
+        let changed = store.cancel_deliveries(&acme, &crm, &two, T0).await.unwrap();
+        count += changed.count;
+        after = changed.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(count, 2);
+    let mut states = Vec::new();
+    for d in &all {
+        states.push(store.delivery(&acme, &d.id).await.unwrap().unwrap().state);
+    }
+    use DeliveryState::{Cancelled, Dead, Delivered, Pending};
+    assert_eq!(states, [Pending, Cancelled, Cancelled, Cancelled, Delivered, Dead, Pending]);
+    record(&store, attempt(&all[0], 1, Next::Delivered)).await.unwrap();
+}
+
+fn page(limit: u32) -> PageRequest {
+    PageRequest { limit, after: None }
 }
 
 async fn futures<F: Future>(all: impl Iterator<Item = F>) -> Vec<F::Output> {

@@ -4,7 +4,9 @@ mod agreement;
 mod bed;
 mod claims;
 mod hand;
+mod notices;
 mod reading;
+mod recover;
 mod schema;
 mod setup;
 mod way;
@@ -72,9 +74,14 @@ contract! {
     setup::answers_are_remembered_for_a_day,
     reading::pages_stay_exact_under_inserts,
     reading::filters,
+    reading::a_search_is_bounded_and_goes_on,
     reading::cursors_are_checked,
     hand::retry_and_cancel_one,
     hand::bulk_retry_takes_each_exactly_once,
+    hand::what_was_delivered_is_sent_again_under_its_id,
+    hand::what_waits_is_cancelled_in_bulk,
+    recover::five_thousand_failures_are_recovered_exactly_once,
+    notices::a_destination_that_is_disabled_is_told_once,
     hand::a_parked_routing_is_run_again,
     hand::retention_leaves_open_work,
     schema::every_statement_prepares,

@@ -2,7 +2,8 @@
 
 use hookyard::clock::Millis;
 use hookyard::store::error::StoreError;
-use hookyard::store::page::{DeliveryFilter, EventFilter, PageRequest};
+use hookyard::store::page::{DeliveryFilter, EventFilter, Order, PageRequest};
+use hookyard::store::search::SEARCH_ROWS;
 use hookyard::store::work::{DeliveryState, Next};
 
 use super::bed::*;
@@ -65,7 +66,52 @@ pub(super) async fn filters(bed: &Bed) {
     assert_eq!(count(DeliveryFilter { event_type: Some("case".parse().unwrap()), ..any.clone() }).await, 0);
     let states = vec![DeliveryState::Dead, DeliveryState::Delivered];
     assert_eq!(count(DeliveryFilter { states, ..any.clone() }).await, 2);
-    assert_eq!(count(DeliveryFilter { status: Some(500), ..any.clone() }).await, 1);
+    assert_eq!(count(DeliveryFilter { statuses: Some((500, 500)), ..any.clone() }).await, 1);
+    assert_eq!(count(DeliveryFilter { statuses: Some((200, 299)), ..any.clone() }).await, 1);
+    assert_eq!(count(DeliveryFilter { statuses: Some((400, 499)), ..any.clone() }).await, 0);
+    // By what the last attempt came to: the first ended well in the end.
+    let e = event_at("slow", Millis(T0.0 + 9));
+    let d = planned(&store, &e, &["crm"], true).await.remove(0);
+    let late = hookyard::store::work::NewAttempt {
+        outcome: "timeout",
+        status: None,
+        ..attempt(&d, 1, Next::RetryAt(T0))
+    };
+    record(&store, late).await.unwrap();
+    let by_outcome = |outcome| DeliveryFilter { outcome: Some(outcome), ..any.clone() };
+    for (outcome, expected) in [("delivered", 1), ("status", 1), ("timeout", 1), ("dns", 0)] {
+        assert_eq!(count(by_outcome(outcome)).await, expected, "{outcome}");
+    }
+    let lane = hookyard::store::work::Lane { carrier: e.carrier.clone(), destination: d.destination.clone() };
+    store.claim_deliveries(&lane, T0, 1).await.unwrap();
+    record(&store, attempt(&d, 2, Next::Delivered)).await.unwrap();
+    for (outcome, expected) in [("delivered", 2), ("timeout", 0)] {
+        assert_eq!(count(by_outcome(outcome)).await, expected, "{outcome} after another attempt");
+    }
+    // By when they last changed: those with an attempt 8 ms after the beginning, the others when they were planned.
+    let changed = |from: Option<i64>, until: Option<i64>| DeliveryFilter {
+        updated_from: from.map(|ms| Millis(T0.0 + ms)),
+        updated_until: until.map(|ms| Millis(T0.0 + ms)),
+        ..any.clone()
+    };
+    assert_eq!(count(changed(Some(8), None)).await, 3);
+    assert_eq!(count(changed(None, Some(8))).await, 6);
+    assert_eq!(count(changed(Some(1), Some(3))).await, 4);
+    let mut oldest = DeliveryFilter { order: Order::Oldest, ..any.clone() };
+    let newest = store.deliveries(&acme, &any, &page(100, None)).await.unwrap().items;
+    let (mut turned, mut after) = (Vec::new(), None);
+    loop {
+        let two = store.deliveries(&acme, &oldest, &page(2, after)).await.unwrap();
+        turned.extend(two.items);
+        after = two.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    turned.reverse();
+    assert_eq!(turned, newest);
+    oldest.states = vec![DeliveryState::Dead];
+    assert_eq!(store.deliveries(&acme, &oldest, &page(2, None)).await.unwrap().items.len(), 1);
     let span = |from: i64, until: i64| (Some(Millis(T0.0 + from)), Some(Millis(T0.0 + until)));
     let (from, until) = span(1, 3);
     assert_eq!(count(DeliveryFilter { from, until, ..any }).await, 4);
@@ -82,6 +128,51 @@ pub(super) async fn filters(bed: &Bed) {
     assert!(none.items.is_empty() && none.next.is_none());
     assert_eq!(store.delivery(&zeta, &all[0].id).await.unwrap(), None);
     assert_eq!(store.attempts(&zeta, &all[0].id).await.unwrap(), []);
+}
+
+/// A search that finds nothing ends after so many deliveries, and goes on from there.
+pub(super) async fn a_search_is_bounded_and_goes_on(bed: &Bed) {
+    let store = bed.furnished().await;
+    let acme = "acme".parse().unwrap();
+    let many = i64::from(SEARCH_ROWS) * 2 + 1;
+    // All delivered but the oldest, which is dead, and the one in the middle, which is held.
+    let insert = |numbers: &str, hex: &str| {
+        format!(
+            "INSERT INTO deliveries (carrier, id, event, event_type, received_ms, subscription, place, lane, state, \
+             attempts, due_ms, updated_ms, last_error) {numbers} SELECT 'acme', '019a15a9-0000-7000-8000-' || {hex}, 'e', \
+             'case.closed', {at}, 'main', 0, 'acme/crm', \
+             CASE n WHEN 0 THEN 'dead' WHEN {middle} THEN 'held' ELSE 'delivered' END, 1, {at}, {at}, NULL FROM numbers",
+            at = T0.0,
+            middle = many / 2,
+        )
+    };
+    let last = many - 1;
+    let recursive = format!(
+        "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})"
+    );
+    let series = format!("WITH numbers (n) AS (SELECT generate_series(0, {last}))");
+    bed.run(&insert(&recursive, "printf('%012x', n)"), &insert(&series, "lpad(to_hex(n), 12, '0')")).await;
+    bed.run("SELECT 1", "ANALYZE deliveries").await;
+
+    bed.ended_have_their_index().await;
+
+    for order in [Order::Newest, Order::Oldest] {
+        let walk = async |states: &[DeliveryState]| {
+            let filter = DeliveryFilter { states: states.to_vec(), order, ..DeliveryFilter::default() };
+            let (mut pages, mut found, mut after) = (0, 0, None);
+            loop {
+                let one = store.deliveries(&acme, &filter, &page(5, after)).await.unwrap();
+                (pages, found, after) = (pages + 1, found + one.items.len(), one.next);
+                if after.is_none() {
+                    return (pages, found);
+                }
+            }
+        };
+        assert_eq!(walk(&[DeliveryState::Cancelled]).await, (3, 0), "{order:?}");
+        assert_eq!(walk(&[DeliveryState::Held]).await, (3, 1), "{order:?}");
+        assert_eq!(walk(&[DeliveryState::Failed]).await, (1, 0), "what has ended has an index of its own");
+        assert_eq!(walk(&[DeliveryState::Dead]).await, (1, 1), "what has ended has an index of its own");
+    }
 }
 
 pub(super) async fn cursors_are_checked(bed: &Bed) {

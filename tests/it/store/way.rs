@@ -277,7 +277,8 @@ pub(super) async fn bodies_and_messages_come_back_as_they_were(bed: &Bed) {
     plan(&store, whole(&e, vec![routing(all.clone())])).await.unwrap();
     for (place, d) in (0..).zip(&all) {
         let kept = store.delivery(&e.carrier, &d.id).await.unwrap().unwrap();
-        assert_eq!((&kept.message, &kept.body, kept.index), (&d.message, &d.body, place));
+        let content = store.content(&e.carrier, &d.id).await.unwrap();
+        assert_eq!((&content.message, &content.body, kept.index), (&d.message, &d.body, place));
         assert_eq!((kept.order_key.clone(), kept.last_error.clone()), (d.order_key.clone(), d.error.clone()));
     }
     let lane = store.lanes_waiting().await.unwrap().remove(0).0;

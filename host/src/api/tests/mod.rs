@@ -28,6 +28,7 @@ use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
 use crate::matching::{FilterError, Order, OrderError, Subject};
+use crate::retry::Policy;
 use crate::secrets::MasterKey;
 use crate::store::error::AcceptError;
 use crate::store::work::{Acceptance, NewEvent};
@@ -109,6 +110,11 @@ impl Checks for Doors {
             }
             why => Unfit::new("event_types", why),
         })
+    }
+
+    fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit> {
+        let policy = Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
+        policy.permits(destination.url.as_deref()).map_err(|why| Unfit::new("url", why))
     }
 
     fn signing_secret(&self, asymmetric: bool) -> String {
