@@ -185,21 +185,22 @@ impl Store {
         lease: Duration,
     ) -> Result<Self, StoreError> {
         let (wakes, _) = broadcast::channel(WAKES);
-        let (connect, mut conn, readers, lock) = match config {
+        let (connect, mut conn, turns, readers, lock) = match config {
             StoreConfig::Sqlite { folder } => {
                 let lock = sqlite::lock(folder)?;
                 let options = sqlite::options(folder);
                 let mut conn = sqlite::connect_writer(&options).await?;
                 sqlite::migrate(&mut conn, migrate).await?;
+                let turns = sqlite::connect_turns(folder)?;
                 let readers = sqlite::readers(folder).await?;
-                (Db::Sqlite(options), Db::Sqlite(conn), Db::Sqlite(readers), Some(lock))
+                (Db::Sqlite(options), Db::Sqlite(conn), Some(turns), Db::Sqlite(readers), Some(lock))
             }
             StoreConfig::Postgres { url } => {
                 let options = postgres::options(url)?;
                 let mut conn = postgres::connect_writer(&options).await?;
                 postgres::migrate(&mut conn, migrate).await?;
                 let readers = postgres::readers(&options).await?;
-                (Db::Postgres(options), Db::Postgres(conn), Db::Postgres(readers), None)
+                (Db::Postgres(options), Db::Postgres(conn), None, Db::Postgres(readers), None)
             }
         };
         // Listening begins before anything is read, so that no change falls between.
@@ -222,6 +223,7 @@ impl Store {
         let (queue, commands) = mpsc::unbounded_channel();
         let writer = Writer {
             conn: Some(conn),
+            turns,
             shared: Arc::clone(&shared),
             queue: commands,
             doubtful: writer::Doubtful::default(),
