@@ -30,17 +30,19 @@ sql! {
     INSERT_BODY_SQLITE = "INSERT INTO event_bodies (carrier, received_ms, id, type, attributes, payload) \
         VALUES ($1, $2, $3, $4, $5, $6)";
     INSERT_OPEN_SQLITE = "INSERT INTO open_events (carrier, received_ms, id, held_by) VALUES ($1, $2, $3, $4)";
-    /// Gives how many events were new. When some were not, all is taken back, so that what the other two tables made of
-    /// them does not matter.
+    /// Gives how many events were new; only when all were does it write the rest.
     ACCEPT_POSTGRES = "WITH given AS (SELECT * FROM UNNEST($2::TEXT[], $3::TEXT[], $4::BIGINT[], $5::BYTEA[], \
         $6::TEXT[], $7::TEXT[], $8::BYTEA[], $9::BOOLEAN[]) \
         AS g (carrier, id, received_ms, digest, type, attributes, payload, hold)), \
         new AS (INSERT INTO events (carrier, id, received_ms, digest) \
         SELECT carrier, id, received_ms, digest FROM given ON CONFLICT (carrier, id) DO NOTHING RETURNING id), \
+        complete AS (SELECT (SELECT COUNT(*) FROM new) = CARDINALITY($2) AS yes), \
         bodies AS (INSERT INTO event_bodies (carrier, received_ms, id, type, attributes, payload) \
-        SELECT carrier, received_ms, id, type, attributes, payload FROM given ON CONFLICT DO NOTHING), \
+        SELECT carrier, received_ms, id, type, attributes, payload FROM given \
+        WHERE (SELECT yes FROM complete)), \
         open AS (INSERT INTO open_events (carrier, received_ms, id, held_by) \
-        SELECT carrier, received_ms, id, CASE WHEN hold THEN $1 END FROM given ON CONFLICT DO NOTHING) \
+        SELECT carrier, received_ms, id, CASE WHEN hold THEN $1 END FROM given \
+        WHERE (SELECT yes FROM complete)) \
         SELECT COUNT(*) FROM new";
 }
 

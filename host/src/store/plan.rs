@@ -17,6 +17,35 @@ use super::writer::{Caller, Command, Planned};
 use super::{Done, Shared, Store, Wake, lane};
 use crate::event::Event;
 
+macro_rules! plan_postgres {
+    ($conflict:literal) => {
+        concat!(
+            "WITH closed AS (DELETE FROM open_events o USING UNNEST($2::TEXT[], $3::BIGINT[], $4::TEXT[]) \
+            AS g (carrier, received_ms, id) WHERE o.carrier = g.carrier AND o.received_ms = g.received_ms \
+            AND o.id = g.id AND o.held_by = $1 RETURNING o.id), \
+            complete AS (SELECT (SELECT COUNT(*) FROM closed) = CARDINALITY($2) AS yes), \
+            routed AS (INSERT INTO routings (carrier, received_ms, event, subscription, state, verdict, reason, \
+            versions, tries, due_ms, cost_us, log) SELECT * FROM UNNEST($5::TEXT[], $6::BIGINT[], $7::TEXT[], \
+            $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::TEXT[], $12::TEXT[], $13::BIGINT[], $14::BIGINT[], \
+            $15::BIGINT[], $16::TEXT[]) WHERE (SELECT yes FROM complete)",
+            $conflict,
+            "), planned AS (INSERT INTO deliveries (carrier, id, event, event_type, received_ms, subscription, place, \
+            lane, state, held_by, attempts, due_ms, updated_ms, last_error, order_key) \
+            SELECT carrier, id, event, event_type, received_ms, subscription, place, lane, state, held_by, 0, due_ms, \
+            received_ms, last_error, order_key FROM UNNEST($17::TEXT[], $18::TEXT[], $19::TEXT[], $20::TEXT[], \
+            $21::BIGINT[], $22::TEXT[], $23::BIGINT[], $24::TEXT[], $25::TEXT[], $26::TEXT[], $27::BIGINT[], \
+            $28::TEXT[], $29::TEXT[]) AS g (carrier, id, event, event_type, received_ms, subscription, place, lane, \
+            state, held_by, due_ms, last_error, order_key) WHERE (SELECT yes FROM complete)",
+            $conflict,
+            "), bodies AS (INSERT INTO delivery_bodies (carrier, id, message, body_kind, body) \
+            SELECT * FROM UNNEST($30::TEXT[], $31::TEXT[], $32::TEXT[], $33::TEXT[], $34::BYTEA[]) \
+            WHERE (SELECT yes FROM complete)",
+            $conflict,
+            ") SELECT COUNT(*) FROM closed"
+        )
+    };
+}
+
 sql! {
     /// For one routing that is run again; parameters stand in the order of their numbers.
     UPDATE_ROUTING = "UPDATE routings SET state = $1, verdict = $2, reason = $3, versions = $4, tries = $5, \
@@ -35,25 +64,11 @@ sql! {
         ON CONFLICT (carrier, id) DO NOTHING";
     INSERT_DELIVERY_BODY_SQLITE = "INSERT INTO delivery_bodies (carrier, id, message, body_kind, body) \
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (carrier, id) DO NOTHING";
-    /// Closes events, writes their routings, and gives how many were closed.
-    ROUTE_POSTGRES = "WITH closed AS (DELETE FROM open_events o USING UNNEST($2::TEXT[], $3::BIGINT[], $4::TEXT[]) \
-        AS g (carrier, received_ms, id) WHERE o.carrier = g.carrier AND o.received_ms = g.received_ms \
-        AND o.id = g.id AND o.held_by = $1 RETURNING o.id), \
-        routed AS (INSERT INTO routings (carrier, received_ms, event, subscription, state, verdict, reason, versions, \
-        tries, due_ms, cost_us, log) SELECT * FROM UNNEST($5::TEXT[], $6::BIGINT[], $7::TEXT[], $8::TEXT[], \
-        $9::TEXT[], $10::TEXT[], $11::TEXT[], $12::TEXT[], $13::BIGINT[], $14::BIGINT[], $15::BIGINT[], $16::TEXT[]) \
-        ON CONFLICT (carrier, received_ms, event, subscription) DO NOTHING) \
-        SELECT COUNT(*) FROM closed";
-    INSERT_DELIVERIES_POSTGRES = "WITH bodies AS (INSERT INTO delivery_bodies (carrier, id, message, body_kind, body) \
-        SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[], $3::TEXT[], $4::TEXT[], $5::BYTEA[]) \
-        ON CONFLICT (carrier, id) DO NOTHING) \
-        INSERT INTO deliveries (carrier, id, event, event_type, received_ms, subscription, place, lane, state, \
-        held_by, attempts, due_ms, updated_ms, last_error, order_key) \
-        SELECT carrier, id, event, event_type, received_ms, subscription, place, lane, state, held_by, 0, due_ms, \
-        received_ms, last_error, order_key FROM UNNEST($6::TEXT[], $7::TEXT[], $8::TEXT[], $9::TEXT[], \
-        $10::BIGINT[], $11::TEXT[], $12::BIGINT[], $13::TEXT[], $14::TEXT[], $15::TEXT[], $16::BIGINT[], \
-        $17::TEXT[], $18::TEXT[]) AS g (carrier, id, event, event_type, received_ms, subscription, place, lane, state, \
-        held_by, due_ms, last_error, order_key) ON CONFLICT (carrier, id) DO NOTHING";
+    /// Gives how many events were closed; only when all were does it write the rest.
+    PLAN_POSTGRES = plan_postgres!("");
+    /// As that, for a plan by itself: what stands there already stays. It costs half as much again, and no plan finds
+    /// anything; should one do so, its turn fails and is halved until the plan comes by itself.
+    PLAN_ONE_POSTGRES = plan_postgres!(" ON CONFLICT DO NOTHING");
 }
 
 pub(super) static SELECT_HELD: LazyLock<Rows> = LazyLock::new(|| {
@@ -251,32 +266,10 @@ pub(super) async fn write_postgres(
     node: &str,
     plans: &[Planned],
 ) -> Result<bool, StoreError> {
-    let all = Planning::new(plans)?;
-    if !all.whole.is_empty() {
-        let rows = &all.routings;
-        let (closed,): (i64,) = sqlx::query_as(ROUTE_POSTGRES)
-            .bind(node)
-            .bind(column(&all.whole, |e| e.carrier.as_str()))
-            .bind(column(&all.whole, |e| e.received.0))
-            .bind(column(&all.whole, |e| e.id.as_str()))
-            .bind(column(rows, |r| r.event.carrier.as_str()))
-            .bind(column(rows, |r| r.event.received.0))
-            .bind(column(rows, |r| r.event.id.as_str()))
-            .bind(column(rows, |r| r.routing.subscription.as_str()))
-            .bind(column(rows, |r| r.routing.state.as_str()))
-            .bind(column(rows, |r| r.routing.verdict.map(|v| v.as_str())))
-            .bind(column(rows, |r| r.routing.reason.as_deref().map(text)))
-            .bind(column(rows, |r| r.versions.as_str()))
-            .bind(column(rows, |r| i64::from(r.routing.tries)))
-            .bind(column(rows, |r| r.routing.due.map(|due| due.0)))
-            .bind(column(rows, |r| micros(r.routing.cost_us)))
-            .bind(column(rows, |r| r.routing.log.as_deref().map(text)))
-            .fetch_one(&mut *conn)
-            .await?;
-        if usize::try_from(closed).is_ok_and(|closed| closed != all.whole.len()) {
-            return Ok(false);
-        }
+    if plans.is_empty() {
+        return Ok(true);
     }
+    let all = Planning::new(plans)?;
     for RoutingRow { event: e, routing: r, versions } in &all.again {
         let changed = sqlx::query(UPDATE_ROUTING)
             .bind(r.state.as_str())
@@ -299,32 +292,45 @@ pub(super) async fn write_postgres(
             return Ok(false);
         }
     }
-    if all.deliveries.is_empty() {
-        return Ok(true);
-    }
-    let (rows, bodies) = (&all.deliveries, &all.bodies);
-    sqlx::query(INSERT_DELIVERIES_POSTGRES)
+    let (routings, deliveries, bodies) = (&all.routings, &all.deliveries, &all.bodies);
+    let (closed,): (i64,) = sqlx::query_as(if plans.len() == 1 { PLAN_ONE_POSTGRES } else { PLAN_POSTGRES })
+        .bind(node)
+        .bind(column(&all.whole, |e| e.carrier.as_str()))
+        .bind(column(&all.whole, |e| e.received.0))
+        .bind(column(&all.whole, |e| e.id.as_str()))
+        .bind(column(routings, |r| r.event.carrier.as_str()))
+        .bind(column(routings, |r| r.event.received.0))
+        .bind(column(routings, |r| r.event.id.as_str()))
+        .bind(column(routings, |r| r.routing.subscription.as_str()))
+        .bind(column(routings, |r| r.routing.state.as_str()))
+        .bind(column(routings, |r| r.routing.verdict.map(|v| v.as_str())))
+        .bind(column(routings, |r| r.routing.reason.as_deref().map(text)))
+        .bind(column(routings, |r| r.versions.as_str()))
+        .bind(column(routings, |r| i64::from(r.routing.tries)))
+        .bind(column(routings, |r| r.routing.due.map(|due| due.0)))
+        .bind(column(routings, |r| micros(r.routing.cost_us)))
+        .bind(column(routings, |r| r.routing.log.as_deref().map(text)))
+        .bind(column(deliveries, |r| r.event.carrier.as_str()))
+        .bind(column(deliveries, |r| r.delivery.id.as_str()))
+        .bind(column(deliveries, |r| r.event.id.as_str()))
+        .bind(column(deliveries, |r| r.event.event_type.as_str()))
+        .bind(column(deliveries, |r| r.event.received.0))
+        .bind(column(deliveries, |r| r.routing.subscription.as_str()))
+        .bind(column(deliveries, |r| r.place))
+        .bind(column(deliveries, |r| r.lane.as_str()))
+        .bind(column(deliveries, |r| r.delivery.state.as_str()))
+        .bind(column(deliveries, |r| r.held_by(node)))
+        .bind(column(deliveries, |r| r.delivery.due.0))
+        .bind(column(deliveries, |r| r.delivery.error.as_deref().map(text)))
+        .bind(column(deliveries, |r| r.delivery.order_key.as_deref().map(text)))
         .bind(column(bodies, |b| b.carrier))
         .bind(column(bodies, |b| b.delivery))
         .bind(column(bodies, |b| b.message.as_str()))
         .bind(column(bodies, |b| b.kind))
         .bind(column(bodies, |b| b.body))
-        .bind(column(rows, |r| r.event.carrier.as_str()))
-        .bind(column(rows, |r| r.delivery.id.as_str()))
-        .bind(column(rows, |r| r.event.id.as_str()))
-        .bind(column(rows, |r| r.event.event_type.as_str()))
-        .bind(column(rows, |r| r.event.received.0))
-        .bind(column(rows, |r| r.routing.subscription.as_str()))
-        .bind(column(rows, |r| r.place))
-        .bind(column(rows, |r| r.lane.as_str()))
-        .bind(column(rows, |r| r.delivery.state.as_str()))
-        .bind(column(rows, |r| r.held_by(node)))
-        .bind(column(rows, |r| r.delivery.due.0))
-        .bind(column(rows, |r| r.delivery.error.as_deref().map(text)))
-        .bind(column(rows, |r| r.delivery.order_key.as_deref().map(text)))
-        .execute(&mut *conn)
+        .fetch_one(&mut *conn)
         .await?;
-    Ok(true)
+    Ok(usize::try_from(closed).is_ok_and(|closed| closed == all.whole.len()))
 }
 
 /// Whom a turn's plans wake.

@@ -26,16 +26,19 @@ sql! {
     INSERT_ATTEMPT_SQLITE = "INSERT INTO attempts (carrier, delivery, number, started_ms, duration_us, outcome, \
         status, error, request, response_headers, response_body) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    UPDATE_DELIVERIES_POSTGRES = "UPDATE deliveries d SET held_by = NULL, state = g.state, attempts = g.number, \
-        due_ms = COALESCE(g.due_ms, d.due_ms), updated_ms = g.ended_ms, last_status = g.status, \
-        last_error = g.error FROM UNNEST($2::TEXT[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], \
-        $7::BIGINT[], $8::BIGINT[], $9::TEXT[]) \
+    /// Gives how many deliveries this node still held; only when it held all does it write the attempts.
+    /// `IS NOT DISTINCT FROM` keeps the planner from the index on `held_by`, which leads to all that this node holds.
+    RECORD_POSTGRES = "WITH updated AS (UPDATE deliveries d SET held_by = NULL, state = g.state, \
+        attempts = g.number, due_ms = COALESCE(g.due_ms, d.due_ms), updated_ms = g.ended_ms, \
+        last_status = g.status, last_error = g.error FROM UNNEST($2::TEXT[], $3::TEXT[], $4::TEXT[], $5::BIGINT[], \
+        $6::BIGINT[], $7::BIGINT[], $8::BIGINT[], $9::TEXT[]) \
         AS g (carrier, id, state, number, due_ms, ended_ms, status, error) \
-        WHERE d.carrier = g.carrier AND d.id = g.id AND d.held_by = $1";
-    INSERT_ATTEMPTS_POSTGRES = "INSERT INTO attempts (carrier, delivery, number, started_ms, duration_us, outcome, \
-        status, error, request, response_headers, response_body) \
-        SELECT * FROM UNNEST($1::TEXT[], $2::TEXT[], $3::BIGINT[], $4::BIGINT[], $5::BIGINT[], $6::TEXT[], \
-        $7::BIGINT[], $8::TEXT[], $9::TEXT[], $10::TEXT[], $11::BYTEA[])";
+        WHERE d.carrier = g.carrier AND d.id = g.id AND d.held_by IS NOT DISTINCT FROM $1 RETURNING d.id), \
+        tried AS (INSERT INTO attempts (carrier, delivery, number, status, error, started_ms, duration_us, outcome, \
+        request, response_headers, response_body) SELECT * FROM UNNEST($2::TEXT[], $3::TEXT[], $5::BIGINT[], \
+        $8::BIGINT[], $9::TEXT[], $10::BIGINT[], $11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::TEXT[], $15::BYTEA[]) \
+        WHERE (SELECT COUNT(*) FROM updated) = CARDINALITY($2)) \
+        SELECT COUNT(*) FROM updated";
     DESTINATION_FAILS = "UPDATE destinations SET failing_since_ms = $1 \
         WHERE carrier = $2 AND name = $3 AND failing_since_ms IS NULL";
     DESTINATION_RECOVERS = "UPDATE destinations SET failing_since_ms = NULL WHERE carrier = $1 AND name = $2";
@@ -142,7 +145,7 @@ pub(super) async fn write_postgres(
     if attempts.is_empty() {
         return Ok(true);
     }
-    let updated = sqlx::query(UPDATE_DELIVERIES_POSTGRES)
+    let (updated,): (i64,) = sqlx::query_as(RECORD_POSTGRES)
         .bind(node)
         .bind(column(attempts, |a| a.attempt.carrier.as_str()))
         .bind(column(attempts, |a| a.attempt.delivery.as_str()))
@@ -152,26 +155,22 @@ pub(super) async fn write_postgres(
         .bind(column(attempts, |a| ended(&a.attempt).0))
         .bind(column(attempts, |a| a.attempt.status.map(i64::from)))
         .bind(column(attempts, |a| a.attempt.error.as_deref().map(text)))
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-    if updated != attempts.len() as u64 {
-        return Ok(false);
-    }
-    sqlx::query(INSERT_ATTEMPTS_POSTGRES)
-        .bind(column(attempts, |a| a.attempt.carrier.as_str()))
-        .bind(column(attempts, |a| a.attempt.delivery.as_str()))
-        .bind(column(attempts, |a| i64::from(a.attempt.number)))
         .bind(column(attempts, |a| a.attempt.started.0))
         .bind(column(attempts, |a| micros(a.attempt.duration_us)))
         .bind(column(attempts, |a| a.attempt.outcome))
-        .bind(column(attempts, |a| a.attempt.status.map(i64::from)))
-        .bind(column(attempts, |a| a.attempt.error.as_deref().map(text)))
         .bind(column(attempts, |a| text(&a.attempt.request)))
         .bind(column(attempts, |a| a.attempt.response_headers.as_deref().map(text)))
         .bind(column(attempts, |a| a.attempt.response_body.as_deref()))
-        .execute(&mut *conn)
+        .fetch_one(&mut *conn)
         .await?;
+    if usize::try_from(updated).is_ok_and(|updated| updated == attempts.len()) {
+        take_effects(conn, attempts).await?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+async fn take_effects(conn: &mut PgConnection, attempts: &[Attempted]) -> Result<(), StoreError> {
     for (a, destination, effect) in effects(attempts) {
         let (carrier, destination) = (a.carrier.as_str(), destination.as_str());
         let q = match effect {
@@ -181,7 +180,7 @@ pub(super) async fn write_postgres(
         };
         q.bind(carrier).bind(destination).execute(&mut *conn).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// What the attempts change about their destinations.

@@ -1,8 +1,8 @@
 //! The one task that writes, turn by turn.
 //!
 //! Whatever has queued while the last turn committed is written by the next in one transaction; then the waiting
-//! callers are answered. It awaits nothing but the database inside a turn. What the statements say stands in the files
-//! of the business steps; it must not know who waits for the answers.
+//! callers are answered. It waits for nothing but the database inside a turn, and on SQLite blocks its thread for it.
+//! What the statements say stands in the files of the business steps; it must not know who waits for the answers.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -56,6 +56,7 @@ contract! {
     claims::a_closed_nodes_work_is_free,
     claims::a_node_without_its_row_is_lost,
     claims::routings_run_again,
+    claims::a_delivery_that_stands_already_stays,
     claims::wakes_follow_the_commit,
     setup::carriers_and_keys,
     setup::destinations_keep_state_when_replaced,
