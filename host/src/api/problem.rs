@@ -258,6 +258,7 @@ impl From<StoreError> for Problem {
                     .retry_after(Duration::from_secs(1))
             }
             StoreError::Database(_)
+            | StoreError::Sqlite(_)
             | StoreError::Turn { .. }
             | StoreError::Locked { .. }
             | StoreError::Schema { .. }

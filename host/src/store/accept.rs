@@ -8,9 +8,13 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::db::{Conn, Db, Rows, on_db, read_rows, sql, write_rows};
+use rusqlite::params;
+use sqlx::postgres::PgConnection;
+
+use super::db::{Conn, Db, Rows, on_db, read_rows, sql};
 use super::error::{AcceptError, StoreError};
-use super::rows::broken;
+use super::postgres::column;
+use super::rows::{broken, json};
 use super::work::{Acceptance, NewEvent};
 use super::writer::{Caller, Command, Group};
 use super::{Done, Shared, Store, Wake};
@@ -21,27 +25,27 @@ sql! {
     SELECT_CARRIER = "SELECT id FROM carriers WHERE id = $1";
     COUNT_BACKLOG = "SELECT COUNT(*) FROM (SELECT id FROM open_events \
         WHERE carrier = $1 AND held_by IS NULL LIMIT $2) AS waiting";
+    INSERT_EVENT_SQLITE = "INSERT INTO events (carrier, id, received_ms, digest) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (carrier, id) DO NOTHING";
+    INSERT_BODY_SQLITE = "INSERT INTO event_bodies (carrier, received_ms, id, type, attributes, payload) \
+        VALUES ($1, $2, $3, $4, $5, $6)";
+    INSERT_OPEN_SQLITE = "INSERT INTO open_events (carrier, received_ms, id, held_by) VALUES ($1, $2, $3, $4)";
+    /// Gives how many events were new; only when all were does it write the rest.
+    ACCEPT_POSTGRES = "WITH given AS (SELECT * FROM UNNEST($2::TEXT[], $3::TEXT[], $4::BIGINT[], $5::BYTEA[], \
+        $6::TEXT[], $7::TEXT[], $8::BYTEA[], $9::BOOLEAN[]) \
+        AS g (carrier, id, received_ms, digest, type, attributes, payload, hold)), \
+        new AS (INSERT INTO events (carrier, id, received_ms, digest) \
+        SELECT carrier, id, received_ms, digest FROM given ON CONFLICT (carrier, id) DO NOTHING RETURNING id), \
+        complete AS (SELECT (SELECT COUNT(*) FROM new) = CARDINALITY($2) AS yes), \
+        bodies AS (INSERT INTO event_bodies (carrier, received_ms, id, type, attributes, payload) \
+        SELECT carrier, received_ms, id, type, attributes, payload FROM given \
+        WHERE (SELECT yes FROM complete)), \
+        open AS (INSERT INTO open_events (carrier, received_ms, id, held_by) \
+        SELECT carrier, received_ms, id, CASE WHEN hold THEN $1 END FROM given \
+        WHERE (SELECT yes FROM complete)) \
+        SELECT COUNT(*) FROM new";
 }
 
-pub(super) static INSERT_EVENTS: LazyLock<Rows> = LazyLock::new(|| {
-    Rows::new(
-        "INSERT INTO events (carrier, id, received_ms, digest)",
-        0,
-        &[""; 4],
-        " ON CONFLICT (carrier, id) DO NOTHING",
-    )
-});
-pub(super) static INSERT_BODIES: LazyLock<Rows> = LazyLock::new(|| {
-    Rows::new(
-        "INSERT INTO event_bodies (carrier, received_ms, id, type, attributes, payload)",
-        0,
-        &[""; 6],
-        "",
-    )
-});
-pub(super) static INSERT_OPEN: LazyLock<Rows> = LazyLock::new(|| {
-    Rows::new("INSERT INTO open_events (carrier, received_ms, id, held_by)", 0, &[""; 4], "")
-});
 pub(super) static SELECT_KNOWN: LazyLock<Rows> = LazyLock::new(|| {
     Rows::new(
         "SELECT e.carrier, e.id, e.received_ms, e.digest FROM",
@@ -152,45 +156,68 @@ pub(super) fn resolve(shared: &Shared, groups: &[Group], known: &Known) -> Resol
     Resolved { verdicts, rows }
 }
 
-/// Writes the new events. False when some of them were known after all.
-pub(super) async fn write(
-    conn: &mut Conn,
-    shared: &Shared,
+/// Writes the new events into SQLite. False when some of them were known after all.
+pub(super) fn write_sqlite(
+    conn: &rusqlite::Connection,
+    node: &str,
     resolved: &Resolved,
-    wakes: &mut Vec<Wake>,
 ) -> Result<bool, StoreError> {
-    let rows = resolved.rows.as_slice();
+    let rows = &resolved.rows;
+    let mut insert = conn.prepare_cached(INSERT_EVENT_SQLITE)?;
+    for NewEvent { event: e, digest, .. } in rows {
+        if insert.execute(params![e.carrier.as_str(), e.id.as_str(), e.received.0, digest])? == 0 {
+            return Ok(false);
+        }
+    }
+    let mut insert = conn.prepare_cached(INSERT_BODY_SQLITE)?;
+    for NewEvent { event: e, .. } in rows {
+        insert.execute(params![
+            e.carrier.as_str(),
+            e.received.0,
+            e.id.as_str(),
+            e.event_type.as_str(),
+            json(&*e.attributes)?,
+            &e.payload[..]
+        ])?;
+    }
+    let mut insert = conn.prepare_cached(INSERT_OPEN_SQLITE)?;
+    for NewEvent { event: e, hold, .. } in rows {
+        insert.execute(params![e.carrier.as_str(), e.received.0, e.id.as_str(), hold.then_some(node)])?;
+    }
+    Ok(true)
+}
+
+/// Writes the new events into PostgreSQL. False when some of them were known after all.
+pub(super) async fn write_postgres(
+    conn: &mut PgConnection,
+    node: &str,
+    resolved: &Resolved,
+) -> Result<bool, StoreError> {
+    let rows = &resolved.rows;
     if rows.is_empty() {
         return Ok(true);
     }
-    let inserted = write_rows!(conn, INSERT_EVENTS, rows, [], |q, e| q
-        .bind(e.event.carrier.as_str())
-        .bind(e.event.id.as_str())
-        .bind(e.event.received)
-        .bind(e.digest.as_slice()));
-    if inserted != rows.len() as u64 {
-        return Ok(false);
-    }
-    let attributes =
-        rows.iter().map(|e| super::rows::json(&*e.event.attributes)).collect::<Result<Vec<_>, _>>()?;
-    let bodies: Vec<(&NewEvent, String)> = rows.iter().zip(attributes).collect();
-    write_rows!(conn, INSERT_BODIES, bodies.as_slice(), [], |q, (e, attributes)| q
-        .bind(e.event.carrier.as_str())
-        .bind(e.event.received)
-        .bind(e.event.id.as_str())
-        .bind(e.event.event_type.as_str())
-        .bind(attributes.as_str())
-        .bind(&e.event.payload[..]));
-    let node = shared.node.as_str();
-    write_rows!(conn, INSERT_OPEN, rows, [], |q, e| q
-        .bind(e.event.carrier.as_str())
-        .bind(e.event.received)
-        .bind(e.event.id.as_str())
-        .bind(e.hold.then_some(node)));
-    if rows.iter().any(|e| !e.hold) {
+    let attributes = rows.iter().map(|e| json(&*e.event.attributes)).collect::<Result<Vec<_>, _>>()?;
+    let (new,): (i64,) = sqlx::query_as(ACCEPT_POSTGRES)
+        .bind(node)
+        .bind(column(rows, |e| e.event.carrier.as_str()))
+        .bind(column(rows, |e| e.event.id.as_str()))
+        .bind(column(rows, |e| e.event.received.0))
+        .bind(column(rows, |e| &e.digest[..]))
+        .bind(column(rows, |e| e.event.event_type.as_str()))
+        .bind(attributes)
+        .bind(column(rows, |e| &e.event.payload[..]))
+        .bind(column(rows, |e| e.hold))
+        .fetch_one(conn)
+        .await?;
+    Ok(usize::try_from(new).is_ok_and(|new| new == rows.len()))
+}
+
+/// Whom a turn's events wake.
+pub(super) fn wakes(resolved: &Resolved, wakes: &mut Vec<Wake>) {
+    if resolved.rows.iter().any(|e| !e.hold) {
         wakes.push(Wake::Work);
     }
-    Ok(true)
 }
 
 /// After the commit: counts the backlog and tells each group.

@@ -208,8 +208,25 @@ pub(super) async fn number(conn: &mut Conn, wakes: &[Wake]) -> Result<Option<i64
             .await?
             .rows_affected());
     }
-    let waited_for = |wake: &Wake| matches!(wake, Wake::Config(_) | Wake::Keys);
-    Ok(wakes.iter().any(waited_for).then_some(number))
+    Ok(waited_for(wakes).then_some(number))
+}
+
+/// The same for the connection of SQLite's turns.
+pub(super) fn number_sqlite(conn: &rusqlite::Connection, wakes: &[Wake]) -> Result<Option<i64>, StoreError> {
+    let mut subjects = wakes.iter().filter_map(subject).peekable();
+    if subjects.peek().is_none() {
+        return Ok(None);
+    }
+    let number: i64 = conn.prepare_cached(TAKE_NUMBER)?.query_row([], |row| row.get(0))?;
+    for (owner, kind) in subjects {
+        conn.prepare_cached(MARK)?.execute(rusqlite::params![owner, kind, number])?;
+    }
+    Ok(waited_for(wakes).then_some(number))
+}
+
+/// Whether somebody may wait for what is behind these.
+fn waited_for(wakes: &[Wake]) -> bool {
+    wakes.iter().any(|wake| matches!(wake, Wake::Config(_) | Wake::Keys))
 }
 
 /// What a wake-up says was changed: the columns `owner` and `kind`.

@@ -1,7 +1,8 @@
-//! The two databases behind one face: connections, and statements that write many rows.
+//! The two databases behind one face: connections, and statements over many rows.
 //!
-//! A statement's text is written once and its binding once; [`on_db!`] repeats the tokens for each driver. This file
-//! knows no table.
+//! A statement's text is written once and its binding once; [`on_db!`] repeats the tokens for each driver. Only the three
+//! steps of an event's way have statements for each database (`write_sqlite` and `write_postgres` in their files), since
+//! they are what the host spends its time on. This file knows no table.
 
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -70,9 +71,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// `before VALUES (…), (…) after`: the first `fixed` parameters stand in `before`, each once and in order; those of
-    /// the rows follow. `types` casts the columns of the first row, which a database that sees no target column needs;
-    /// for an `INSERT` they are empty strings.
+    /// `before (VALUES (…), (…)) after`: the first `fixed` parameters stand in `before`, each once and in order; those of
+    /// the rows follow. `types` casts the columns of the first row, since the database sees no target column.
     pub(super) fn new(before: &str, fixed: usize, types: &[&str], after: &str) -> Self {
         let postgres = SIZES.map(|size| rows_text(before, fixed, types, after, size, |n| format!("${n}")));
         let mut anonymous = before.to_owned();
@@ -104,7 +104,6 @@ fn rows_text(
     size: usize,
     parameter: impl Fn(usize) -> String,
 ) -> String {
-    let casts = types.iter().any(|t| !t.is_empty());
     let mut n = fixed;
     let mut rows = Vec::with_capacity(size);
     for row in 0..size {
@@ -112,12 +111,11 @@ fn rows_text(
         for cast in types {
             n += 1;
             let p = parameter(n);
-            cells.push(if row == 0 && casts { format!("CAST({p} AS {cast})") } else { p });
+            cells.push(if row == 0 { format!("CAST({p} AS {cast})") } else { p });
         }
         rows.push(format!("({})", cells.join(", ")));
     }
-    let rows = rows.join(", ");
-    if casts { format!("{before} (VALUES {rows}){after}") } else { format!("{before} VALUES {rows}{after}") }
+    format!("{before} (VALUES {}){after}", rows.join(", "))
 }
 
 /// Cuts a list into pieces of the sizes that statements are made for.
@@ -198,9 +196,12 @@ mod tests {
             rows.sqlite[SIZES.len() - 1],
             "UPDATE t SET a = ? FROM (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT))) AS v WHERE 1=1"
         );
-        let insert = Rows::new("INSERT INTO t (a, b)", 0, &["", ""], "");
-        assert!(insert.postgres[2].starts_with("INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4), ("));
-        assert!(insert.sqlite[2].starts_with("INSERT INTO t (a, b) VALUES (?, ?), (?, ?), ("));
+        let many = Rows::new("DELETE FROM t WHERE (a, b) IN", 0, &["TEXT", "BIGINT"], "");
+        let begins =
+            "DELETE FROM t WHERE (a, b) IN (VALUES (CAST($1 AS TEXT), CAST($2 AS BIGINT)), ($3, $4), (";
+        assert!(many.postgres[2].starts_with(begins));
+        let begins = "DELETE FROM t WHERE (a, b) IN (VALUES (CAST(? AS TEXT), CAST(? AS BIGINT)), (?, ?), (";
+        assert!(many.sqlite[2].starts_with(begins));
     }
 
     #[test]

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use rusqlite::ErrorCode;
+
 /// The database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database failed. It may pass: try again.
     #[error("the database failed: {0}")]
     Database(#[from] sqlx::Error),
+    /// The embedded database did not take a turn. It may pass: try again.
+    #[error("the database failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
     /// A row cannot be read: the data was written by something else.
     #[error("the row {key} of table {table} cannot be read: column {column}: {why}")]
     Inconsistent {
@@ -75,6 +80,40 @@ pub enum StoreError {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// Whether it is about one of the rows that were written, not about the database.
+    pub(super) fn is_about_rows(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(e)) => {
+                // PostgreSQL's class 22: data exceptions.
+                e.kind() != sqlx::error::ErrorKind::Other || e.code().is_some_and(|c| c.starts_with("22"))
+            }
+            Self::Sqlite(rusqlite::Error::SqliteFailure(e, _)) => {
+                matches!(e.code, ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch)
+            }
+            Self::Database(sqlx::Error::Encode(_)) | Self::Turn { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn breaks_connection(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Database(e)) => {
+                // The server is shutting down, or has ended this session.
+                e.code().is_some_and(|c| c.starts_with("57P"))
+            }
+            Self::Database(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::WorkerCrashed,
+            ) => true,
+            _ => false,
+        }
+    }
 }
 
 /// Why a request's events were not accepted; none of them was written.

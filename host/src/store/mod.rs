@@ -169,6 +169,13 @@ impl Shared {
         *n = n.saturating_add(change).max(0);
     }
 
+    /// Notes the number of a change of this node's own, which somebody may wait for.
+    fn has_changed(&self, number: Option<i64>) {
+        if let Some(number) = number {
+            self.changed.fetch_max(number, std::sync::atomic::Ordering::AcqRel);
+        }
+    }
+
     fn wake(&self, wakes: Vec<Wake>) {
         for wake in wakes {
             // Without a receiver there is nobody to wake.
@@ -199,21 +206,22 @@ impl Store {
         lease: Duration,
     ) -> Result<Self, StoreError> {
         let (wakes, _) = broadcast::channel(WAKES);
-        let (connect, mut conn, readers, lock) = match config {
+        let (connect, mut conn, turns, readers, lock) = match config {
             StoreConfig::Sqlite { folder } => {
                 let lock = sqlite::lock(folder)?;
                 let options = sqlite::options(folder);
                 let mut conn = sqlite::connect_writer(&options).await?;
                 sqlite::migrate(&mut conn, migrate).await?;
+                let turns = sqlite::connect_turns(folder)?;
                 let readers = sqlite::readers(folder).await?;
-                (Db::Sqlite(options), Db::Sqlite(conn), Db::Sqlite(readers), Some(lock))
+                (Db::Sqlite(options), Db::Sqlite(conn), Some(turns), Db::Sqlite(readers), Some(lock))
             }
             StoreConfig::Postgres { url } => {
                 let options = postgres::options(url)?;
                 let mut conn = postgres::connect_writer(&options).await?;
                 postgres::migrate(&mut conn, migrate).await?;
                 let readers = postgres::readers(&options).await?;
-                (Db::Postgres(options), Db::Postgres(conn), Db::Postgres(readers), None)
+                (Db::Postgres(options), Db::Postgres(conn), None, Db::Postgres(readers), None)
             }
         };
         // Listening begins before anything is read, so that no change falls between.
@@ -237,6 +245,7 @@ impl Store {
         let (queue, commands) = mpsc::unbounded_channel();
         let writer = Writer {
             conn: Some(conn),
+            turns,
             shared: Arc::clone(&shared),
             queue: commands,
             doubtful: writer::Doubtful::default(),

@@ -27,8 +27,20 @@ pub(super) const HOLD_NODE: &str = "SELECT started_ms FROM nodes WHERE id = $1 F
 /// Tells the other nodes, at the commit.
 pub(super) const NOTIFY: &str = "SELECT pg_notify('hookyard', $1)";
 
+/// What the writer changes it finds by keys. A plan that is made while a table is still empty would read the whole
+/// table, and would go on doing so when it is large.
+const NO_SCANS: &str = "SET enable_seqscan = off";
+const NO_HASHES: &str = "SET enable_hashjoin = off";
+const NO_MERGES: &str = "SET enable_mergejoin = off";
+
 /// The statements of this file, for the test that prepares them.
-pub(super) const STATEMENTS: &[(&str, &str)] = &[("HOLD_NODE", HOLD_NODE), ("NOTIFY", NOTIFY)];
+pub(super) const STATEMENTS: &[(&str, &str)] = &[
+    ("HOLD_NODE", HOLD_NODE),
+    ("NOTIFY", NOTIFY),
+    ("NO_SCANS", NO_SCANS),
+    ("NO_HASHES", NO_HASHES),
+    ("NO_MERGES", NO_MERGES),
+];
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options: PgConnectOptions = url.parse()?;
@@ -36,11 +48,20 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions, StoreError> {
 }
 
 pub(super) async fn connect_writer(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
-    Ok(options.connect().await?)
+    let mut conn = options.connect().await?;
+    for sql in [NO_SCANS, NO_HASHES, NO_MERGES] {
+        sqlx::query(sql).execute(&mut conn).await?;
+    }
+    Ok(conn)
 }
 
 pub(super) async fn readers(options: &PgConnectOptions) -> Result<PgPool, StoreError> {
     Ok(PgPoolOptions::new().max_connections(READERS).connect_with(options.clone()).await?)
+}
+
+/// One column of rows, as an array to bind: one text then serves any number of rows.
+pub(super) fn column<'r, R, C>(rows: &'r [R], of: impl FnMut(&'r R) -> C) -> Vec<C> {
+    rows.iter().map(of).collect()
 }
 
 /// Brings the schema up to date, or checks that it is. Nodes that start together wait for each other.

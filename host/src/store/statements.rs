@@ -49,17 +49,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
     }
     all.push(("statements::SELECT_MIGRATIONS".to_owned(), SELECT_MIGRATIONS));
     let rows: &[(&str, &'static Rows)] = &[
-        ("accept::INSERT_EVENTS", &accept::INSERT_EVENTS),
-        ("accept::INSERT_BODIES", &accept::INSERT_BODIES),
-        ("accept::INSERT_OPEN", &accept::INSERT_OPEN),
         ("accept::SELECT_KNOWN", &accept::SELECT_KNOWN),
-        ("plan::CLOSE_EVENTS", &plan::CLOSE_EVENTS),
         ("plan::SELECT_HELD", &plan::SELECT_HELD),
-        ("plan::INSERT_ROUTINGS", &plan::INSERT_ROUTINGS),
-        ("plan::INSERT_DELIVERIES", &plan::INSERT_DELIVERIES),
-        ("plan::INSERT_DELIVERY_BODIES", &plan::INSERT_DELIVERY_BODIES),
-        ("record::UPDATE_DELIVERIES", &record::UPDATE_DELIVERIES),
-        ("record::INSERT_ATTEMPTS", &record::INSERT_ATTEMPTS),
         ("record::SELECT_HELD", &record::SELECT_HELD),
         ("hand::RETRY_THESE", &hand::RETRY_THESE),
         ("hand::CANCEL_THESE", &hand::CANCEL_THESE),

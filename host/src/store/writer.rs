@@ -1,13 +1,15 @@
 //! The one task that writes, turn by turn.
 //!
 //! Whatever has queued while the last turn committed is written by the next in one transaction; then the waiting
-//! callers are answered. It awaits nothing but the database inside a turn. What the statements say stands in the files
-//! of the business steps; it must not know who waits for the answers.
+//! callers are answered. It waits for nothing but the database inside a turn, and on SQLite blocks its thread for it.
+//! What the statements say stands in the files of the business steps; it must not know who waits for the answers.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rusqlite::TransactionBehavior;
+use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 
 use super::db::{Conn, Db, on_db};
@@ -37,7 +39,10 @@ impl From<StoreError> for Undone {
 
 /// The task's state.
 pub(super) struct Writer {
+    /// What jobs and look-ups use, and on PostgreSQL the turns, too.
     pub(super) conn: Option<Conn>,
+    /// What the turns use on SQLite.
+    pub(super) turns: Option<rusqlite::Connection>,
     pub(super) shared: Arc<Shared>,
     pub(super) queue: mpsc::UnboundedReceiver<Command>,
     /// What a commit of unknown outcome may have left held by this node though nobody works on it.
@@ -126,13 +131,13 @@ impl Writer {
         let mut stack = vec![turn];
         while let Some(turn) = stack.pop() {
             if let Some((turn, error)) = self.write(turn).await {
-                if turn.len() > 1 && is_about_rows(&error) {
+                if turn.len() > 1 && error.is_about_rows() {
                     let (first, second) = turn.halves();
                     stack.push(second);
                     stack.push(first);
                     continue;
                 }
-                if breaks_connection(&error) {
+                if error.breaks_connection() {
                     self.doubt(&turn);
                     self.drop_conn();
                 }
@@ -156,6 +161,9 @@ impl Writer {
             }
             let resolved = accept::resolve(&self.shared, &turn.groups, &known);
             let mut wakes = Vec::new();
+            accept::wakes(&resolved, &mut wakes);
+            plan::wakes(&turn.plans, &mut wakes);
+            record::wakes(&turn.attempts, &mut wakes);
             match self.attempt(&turn, &resolved, &mut wakes).await {
                 Ok(()) => {
                     self.shared.wake(wakes);
@@ -193,18 +201,19 @@ impl Writer {
         wakes: &mut Vec<Wake>,
     ) -> Result<(), Undone> {
         let shared = Arc::clone(&self.shared);
+        let node = shared.node.as_str();
+        if let Some(conn) = &mut self.turns {
+            dedupe(wakes);
+            let number = attempt_sqlite(conn, node, turn, resolved, wakes)?;
+            shared.has_changed(number);
+            return Ok(());
+        }
         let conn = self.conn().await?;
         begin(conn, &shared).await?;
-        let written = async {
-            if !accept::write(conn, &shared, resolved, wakes).await? {
-                return Ok(false);
-            }
-            if !plan::write(conn, &shared, &turn.plans, wakes).await? {
-                return Ok(false);
-            }
-            record::write(conn, &shared, &turn.attempts, wakes).await
-        }
-        .await;
+        let written = match conn {
+            Db::Sqlite(_) => Err(StoreError::Closed),
+            Db::Postgres(conn) => attempt_postgres(conn, node, turn, resolved).await,
+        };
         match self.finish(written.map(|complete| complete.then_some(())), wakes).await? {
             Some(()) => Ok(()),
             None => Err(Undone::Again),
@@ -230,8 +239,7 @@ impl Writer {
         let conn = self.conn().await?;
         let end = match written {
             Ok(Some(value)) => {
-                let mut seen = HashSet::new();
-                wakes.retain(|w| seen.insert(w.clone()));
+                dedupe(wakes);
                 let committed = async {
                     let number = agreement::number(conn, wakes).await?;
                     postgres::tell_others(conn, &shared, wakes).await?;
@@ -239,9 +247,7 @@ impl Writer {
                     Ok(number)
                 };
                 committed.await.map(|number| {
-                    if let Some(number) = number {
-                        shared.changed.fetch_max(number, Ordering::AcqRel);
-                    }
+                    shared.has_changed(number);
                     Some(value)
                 })
             }
@@ -251,7 +257,7 @@ impl Writer {
         if let Err(e) = &end {
             // SQLite has already rolled back after some errors; a lost connection has no transaction any more.
             let rolled = conn.run("ROLLBACK").await;
-            if breaks_connection(e) || rolled.is_err_and(|e| !matches!(e, sqlx::Error::Database(_))) {
+            if e.breaks_connection() || rolled.is_err_and(|e| !matches!(e, sqlx::Error::Database(_))) {
                 self.drop_conn();
             }
         }
@@ -261,7 +267,7 @@ impl Writer {
     async fn job(&mut self, job: Job) {
         let mut wakes = Vec::new();
         let result = self.steps(job.steps, &mut wakes).await;
-        if result.as_ref().is_err_and(breaks_connection) {
+        if result.as_ref().is_err_and(StoreError::breaks_connection) {
             self.drop_conn();
         }
         // The wake-ups come first: what they wake is under way when the caller goes on.
@@ -328,6 +334,7 @@ impl Writer {
                 tracing::warn!(%error, "this node's work is not released; others take it over when its lease lapses");
             }
         }
+        self.turns = None;
         match self.conn.take() {
             Some(Db::Sqlite(c)) => drop(sqlx::Connection::close(c).await),
             Some(Db::Postgres(c)) => drop(sqlx::Connection::close(c).await),
@@ -335,6 +342,44 @@ impl Writer {
         }
         self.lock = None;
     }
+}
+
+fn dedupe(wakes: &mut Vec<Wake>) {
+    let mut seen = HashSet::new();
+    wakes.retain(|w| seen.insert(w.clone()));
+}
+
+/// A turn's transaction on SQLite, from beginning to end on this thread. What is not committed is taken back. Gives the
+/// number of what the wake-ups are about, as [`agreement::number`] does.
+fn attempt_sqlite(
+    conn: &mut rusqlite::Connection,
+    node: &str,
+    turn: &Turn,
+    resolved: &accept::Resolved,
+    wakes: &[Wake],
+) -> Result<Option<i64>, Undone> {
+    let begun = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(StoreError::from)?;
+    let complete = accept::write_sqlite(&begun, node, resolved)?
+        && plan::write_sqlite(&begun, node, &turn.plans)?
+        && record::write_sqlite(&begun, node, &turn.attempts)?;
+    if !complete {
+        return Err(Undone::Again);
+    }
+    let number = agreement::number_sqlite(&begun, wakes)?;
+    begun.commit().map_err(StoreError::from)?;
+    Ok(number)
+}
+
+/// A turn's statements on PostgreSQL: one or two for each step, whatever the number of rows.
+async fn attempt_postgres(
+    conn: &mut PgConnection,
+    node: &str,
+    turn: &Turn,
+    resolved: &accept::Resolved,
+) -> Result<bool, StoreError> {
+    Ok(accept::write_postgres(conn, node, resolved).await?
+        && plan::write_postgres(conn, node, &turn.plans).await?
+        && record::write_postgres(conn, node, &turn.attempts).await?)
 }
 
 /// Opens a transaction. On PostgreSQL it also proves that this node has not been taken over, and keeps it so until
@@ -354,31 +399,4 @@ async fn begin(conn: &mut Conn, shared: &Shared) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Whether halving a turn can help: something about one of its rows, not about the database.
-fn is_about_rows(e: &StoreError) -> bool {
-    match e {
-        StoreError::Database(sqlx::Error::Database(e)) => {
-            e.kind() != sqlx::error::ErrorKind::Other
-                // PostgreSQL's class 22 (data exceptions) and SQLite's 1 (e.g. a text that is too long), 18, 20.
-                || e.code().is_some_and(|c| c.starts_with("22") || matches!(&*c, "18" | "20"))
-        }
-        StoreError::Database(sqlx::Error::Encode(_)) | StoreError::Turn { .. } => true,
-        _ => false,
-    }
-}
-
-/// Whether the connection is of no more use.
-pub(super) fn breaks_connection(e: &StoreError) -> bool {
-    match e {
-        StoreError::Database(sqlx::Error::Database(e)) => {
-            // The server is shutting down, or has ended this session.
-            e.code().is_some_and(|c| c.starts_with("57P"))
-        }
-        StoreError::Database(
-            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed,
-        ) => true,
-        _ => false,
-    }
 }

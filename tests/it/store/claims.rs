@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hookyard::clock::Millis;
 use hookyard::store::error::{HeldError, StoreError};
-use hookyard::store::work::{DeliveryState, Lane, Next, Plan, RoutingState, VerdictKind};
+use hookyard::store::work::{Acceptance, DeliveryState, Lane, Next, Plan, RoutingState, VerdictKind};
 use hookyard::store::{TakenOver, Wake};
 
 use super::bed::*;
@@ -166,6 +166,42 @@ pub(super) async fn routings_run_again(bed: &Bed) {
     assert_eq!(store.release_routings(&e.carrier, &other, due).await.unwrap(), 1);
     assert_eq!(store.release_routings(&e.carrier, &other, due).await.unwrap(), 0);
     assert_eq!(store.claim_routings(due, 9).await.unwrap().len(), 1);
+}
+
+pub(super) async fn a_delivery_that_stands_already_stays(bed: &Bed) {
+    let store = bed.furnished().await;
+    let due = T0.plus(Duration::from_secs(1));
+    let mut again = Vec::new();
+    for n in 0..8 {
+        let e = event(&format!("e{n}"));
+        accept(&store, vec![new(&e, true)]).await.unwrap();
+        let d = delivery(&e, 0, "crm", true);
+        let mut later = routing(vec![d.clone()]);
+        (later.state, later.due) = (RoutingState::Later, Some(due));
+        plan(&store, whole(&e, vec![later])).await.unwrap();
+        record(&store, attempt(&d, 1, Next::Delivered)).await.unwrap();
+        again.push((e, d));
+    }
+    assert_eq!(store.claim_routings(due, 9).await.unwrap().len(), 8);
+    // Some of them, and a new event, in one turn.
+    let fresh = event("fresh");
+    let accepted = begin_accept(&store, vec![new(&fresh, true)]);
+    let told: Vec<_> = again
+        .iter()
+        .map(|(e, d)| {
+            let routings = vec![routing(vec![d.clone()])];
+            begin_plan(&store, Plan { event: e.clone(), routings, whole_event: false })
+        })
+        .collect();
+    assert_eq!(accepted.await.unwrap().unwrap(), [Acceptance::First]);
+    for told in told {
+        told.await.unwrap().unwrap();
+    }
+    for (e, d) in &again {
+        assert_eq!(store.routings(&e.carrier, &e.id).await.unwrap()[0].state, RoutingState::Routed);
+        let kept = store.delivery(&e.carrier, &d.id).await.unwrap().unwrap();
+        assert_eq!((kept.state, kept.attempts), (DeliveryState::Delivered, 1));
+    }
 }
 
 pub(super) async fn wakes_follow_the_commit(bed: &Bed) {

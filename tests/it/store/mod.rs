@@ -59,6 +59,7 @@ contract! {
     claims::a_closed_nodes_work_is_free,
     claims::a_node_without_its_row_is_lost,
     claims::routings_run_again,
+    claims::a_delivery_that_stands_already_stays,
     claims::wakes_follow_the_commit,
     agreement::every_change_of_what_is_set_up_takes_a_number,
     agreement::a_change_that_fails_takes_none,
