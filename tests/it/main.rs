@@ -22,6 +22,7 @@ mod ingest;
 mod isolation;
 mod kill;
 mod lanes;
+mod leaks;
 mod neighbours;
 mod nodes;
 mod operation;

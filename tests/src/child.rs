@@ -19,6 +19,8 @@ pub struct ChildHost {
     child: Child,
     pid: Pid,
     log: Log,
+    /// Ends with the log.
+    logged: tokio::task::JoinHandle<()>,
     /// Speaks with the first admin key.
     pub admin: Api,
 }
@@ -72,7 +74,7 @@ impl ChildHost {
         let log = Log::default();
         let mut lines = BufReader::new(child.stderr.take().expect("its stderr")).lines();
         let kept = log.clone();
-        tokio::spawn(async move {
+        let logged = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 if let Some((_, rest)) = line.split_once("listens on ") {
                     let url = rest.split(' ').next().unwrap_or_default().to_owned();
@@ -88,12 +90,25 @@ impl ChildHost {
             panic!("the host did not come up:\n{}", log.text());
         };
         let admin = Api::new(&url, &data.admin_key());
-        Self { child, pid, log, admin }
+        Self { child, pid, log, logged, admin }
     }
 
     /// What it has logged.
     pub fn log(&self) -> String {
         self.log.text()
+    }
+
+    /// Everything that it has logged when it has ended. End it first.
+    ///
+    /// # Panics
+    /// When it lives on.
+    pub async fn log_after_the_end(mut self) -> String {
+        let log = self.log.clone();
+        let end = async { (self.child.wait().await, (&mut self.logged).await) };
+        let (status, logged) = tokio::time::timeout(PATIENCE, end).await.expect("it ends");
+        status.expect("its status");
+        logged.expect("its log is read to the end");
+        log.text()
     }
 
     /// Kills it at once, as `kill -9` does, and waits for its end.

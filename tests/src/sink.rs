@@ -70,6 +70,8 @@ pub enum Answer {
     Status(u16),
     /// This status with a header.
     With(u16, &'static str, String),
+    /// This status with a body.
+    Body(u16, String),
     /// Nothing, until the other side gives up.
     Hang,
     /// A head that promises a body, and then a byte of it now and then.
@@ -309,6 +311,11 @@ async fn say(stream: &mut BufReader<TcpStream>, answer: Answer) -> bool {
     match answer {
         Answer::Status(status) => head(stream, status, "").await,
         Answer::With(status, name, value) => head(stream, status, &format!("{name}: {value}\r\n")).await,
+        Answer::Body(status, body) => {
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(format!("{head}{body}").as_bytes()).await.is_ok()
+        }
         Answer::Hang => gone(stream).await,
         Answer::Drip => {
             let mut beat = tokio::time::interval(Duration::from_millis(20));
