@@ -18,7 +18,7 @@ use crate::carrier::{
 };
 use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
-use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, TableName};
+use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId};
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, Program, Runtime};
 use crate::retry::Policy;
@@ -224,24 +224,19 @@ impl Directory {
     }
 
     async fn view(&self, carrier: &CarrierId) -> Result<CarrierView, StoreError> {
-        let setup = self.setup(carrier).await?;
-        let subscriptions = self.0.parts.store.subscriptions(carrier).await?;
+        let store = &self.0.parts.store;
+        let destinations = store.destinations(carrier).await?;
+        let subscriptions = store.subscriptions(carrier).await?;
+        let tables = self.tables(carrier).await?;
+        let plugins = self.catalog(carrier).await?;
+
         let mut view = CarrierView::default();
-        let mut rules: HashMap<DestinationName, LaneRules> = HashMap::new();
+        let mut rules: HashMap<&DestinationName, LaneRules> = HashMap::new();
         for subscription in subscriptions.iter().filter(|s| s.state == SubscriptionState::Active) {
-            let (order, standing) = match self.standing(subscription, &setup).await? {
-                Ok(compiled) => compiled,
-                // One that a newer version of the host no longer reads must not stop its carrier's others.
-                Err(why) => {
-                    tracing::error!(%carrier, subscription = %subscription.id, %why,
-                        "a stored subscription cannot be read and is left out");
-                    continue;
-                }
-            };
-            let policy = &standing.policy;
-            for name in &standing.destinations {
+            let Some((order, policy)) = compile(subscription) else { continue };
+            for name in &subscription.spec.destinations {
                 let rule = rules
-                    .entry(name.clone())
+                    .entry(name)
                     .or_insert(LaneRules { concurrency: policy.concurrency, rate_per_minute: None });
                 // Two subscriptions share a destination: the stricter policy is kept.
                 rule.concurrency = rule.concurrency.min(policy.concurrency);
@@ -250,10 +245,20 @@ impl Directory {
                     (a, b) => a.or(b),
                 };
             }
-            view.standing.push(standing);
+            let granted: Arc<[_]> = destinations
+                .iter()
+                .filter(|d| subscription.spec.destinations.contains(&d.name))
+                .map(|d| (d.name.clone(), d.spec.kind))
+                .collect();
+            view.standing.push(Standing {
+                id: subscription.id.clone(),
+                plugins: self.chain(subscription, &plugins, &tables, granted).await?,
+                policy: Arc::new(policy),
+                destinations: subscription.spec.destinations.clone(),
+            });
             view.orders.push(order);
         }
-        for destination in setup.destinations {
+        for destination in destinations {
             let mut rule = rules
                 .get(&destination.name)
                 .copied()
@@ -268,48 +273,39 @@ impl Directory {
         Ok(view)
     }
 
-    /// What a carrier's subscriptions are compiled with.
-    async fn setup(&self, carrier: &CarrierId) -> Result<Setup, StoreError> {
-        let store = &self.0.parts.store;
-        let tables = store.tables(carrier).await?;
-        let tables = tables.into_iter().map(|table| (table.name, Arc::new(table.entries))).collect();
-        Ok(Setup {
-            destinations: store.destinations(carrier).await?,
-            tables: Arc::new(tables),
-            own: store.plugins(&Owner::Carrier(carrier.clone())).await?,
-            shared: store.plugins(&Owner::Shared).await?,
-        })
-    }
-
-    /// A subscription as it is stored now, compiled by itself, whether it is active or not.
-    ///
-    /// # Errors
-    /// The outer error is the store's, the inner one says why it cannot be read.
+    /// A subscription by itself, whether it is active or not, with what its carrier has set up now; `None` when it cannot be
+    /// read.
     pub(super) async fn compiled(
         &self,
         subscription: &Subscription,
-    ) -> Result<Result<(Order, Standing), String>, StoreError> {
-        self.standing(subscription, &self.setup(&subscription.carrier).await?).await
-    }
-
-    async fn standing(
-        &self,
-        subscription: &Subscription,
-        setup: &Setup,
-    ) -> Result<Result<(Order, Standing), String>, StoreError> {
-        let spec = &subscription.spec;
-        let (order, policy) = match (Order::compile(spec), Policy::resolve(&spec.policy)) {
-            (Ok(order), Ok(policy)) => (order, policy),
-            (Err(why), _) => return Ok(Err(why.to_string())),
-            (_, Err(why)) => return Ok(Err(why.to_string())),
-        };
+    ) -> Result<Option<(Order, Standing)>, StoreError> {
+        let Some((order, policy)) = compile(subscription) else { return Ok(None) };
+        let (carrier, spec) = (&subscription.carrier, &subscription.spec);
+        let tables = self.tables(carrier).await?;
+        let plugins = self.catalog(carrier).await?;
+        let destinations = self.0.parts.store.destinations(carrier).await?;
+        let granted = destinations.iter().filter(|d| spec.destinations.contains(&d.name));
+        let granted = granted.map(|d| (d.name.clone(), d.spec.kind)).collect();
         let standing = Standing {
             id: subscription.id.clone(),
-            plugins: self.chain(subscription, setup).await?,
+            plugins: self.chain(subscription, &plugins, &tables, granted).await?,
             policy: Arc::new(policy),
             destinations: spec.destinations.clone(),
         };
-        Ok(Ok((order, standing)))
+        Ok(Some((order, standing)))
+    }
+
+    async fn tables(&self, carrier: &CarrierId) -> Result<Arc<Tables>, StoreError> {
+        let tables = self.0.parts.store.tables(carrier).await?;
+        Ok(Arc::new(tables.into_iter().map(|table| (table.name, Arc::new(table.entries))).collect()))
+    }
+
+    async fn catalog(&self, carrier: &CarrierId) -> Result<Catalog, StoreError> {
+        let store = &self.0.parts.store;
+        Ok(Catalog {
+            own: store.plugins(&Owner::Carrier(carrier.clone())).await?,
+            shared: store.plugins(&Owner::Shared).await?,
+        })
     }
 
     /// Opens a destination's secrets and prepares it for sending. The error is for people.
@@ -338,14 +334,20 @@ impl Directory {
         }
     }
 
-    async fn chain(&self, subscription: &Subscription, setup: &Setup) -> Result<Plugins, StoreError> {
+    async fn chain(
+        &self,
+        subscription: &Subscription,
+        plugins: &Catalog,
+        tables: &Arc<Tables>,
+        destinations: Arc<[(DestinationName, DestinationKind)]>,
+    ) -> Result<Plugins, StoreError> {
         let spec = &subscription.spec;
         if spec.plugins.is_empty() {
             return Ok(Plugins::None);
         }
         let mut links = Vec::new();
         for plugin in &spec.plugins {
-            let Some(record) = setup.find(plugin) else {
+            let Some(record) = plugins.find(plugin) else {
                 return Ok(Plugins::NotReady(format!("there is no plugin `{plugin}`")));
             };
             let Some(active) = record.active else {
@@ -366,13 +368,12 @@ impl Directory {
             };
             links.push(Link { plugin: plugin.clone(), version: active, program, previous });
         }
-        let granted = setup.destinations.iter().filter(|d| spec.destinations.contains(&d.name));
         Ok(Plugins::Ready(Arc::new(Chain {
             carrier: subscription.carrier.clone(),
             links,
             settings: Arc::new(spec.settings.clone()),
-            tables: setup.tables.clone(),
-            destinations: granted.map(|d| (d.name.clone(), d.spec.kind)).collect(),
+            tables: tables.clone(),
+            destinations,
             on_fault: spec.on_fault,
         })))
     }
@@ -421,17 +422,36 @@ impl Directory {
     }
 }
 
-/// What a carrier has set up beside its subscriptions.
-struct Setup {
-    destinations: Vec<Destination>,
-    tables: Arc<BTreeMap<TableName, Arc<BTreeMap<String, String>>>>,
+/// A carrier's look-up tables by name.
+type Tables = BTreeMap<crate::event::TableName, Arc<BTreeMap<String, String>>>;
+
+struct Catalog {
     own: Vec<PluginRecord>,
     shared: Vec<PluginRecord>,
 }
 
-impl Setup {
+impl Catalog {
     fn find(&self, plugin: &PluginRef) -> Option<&PluginRecord> {
         let list = if plugin.shared { &self.shared } else { &self.own };
         list.iter().find(|record| record.name == plugin.name)
+    }
+}
+
+/// A subscription's types, filter and policy. They were checked when it was registered; one that a newer version of the
+/// host no longer reads is left out with a warning rather than stopping its carrier's others.
+fn compile(subscription: &Subscription) -> Option<(Order, Policy)> {
+    let spec = &subscription.spec;
+    let built = || -> Result<_, String> {
+        let order = Order::compile(spec).map_err(|e| e.to_string())?;
+        let policy = Policy::resolve(&spec.policy).map_err(|e| e.to_string())?;
+        Ok((order, policy))
+    };
+    match built() {
+        Ok(parts) => Some(parts),
+        Err(why) => {
+            tracing::error!(carrier = %subscription.carrier, subscription = %subscription.id, %why,
+                "a stored subscription cannot be read and is left out");
+            None
+        }
     }
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use super::Router;
 use super::directory::Place;
 use super::route::DATABASE_PAUSE;
-use crate::clock::Millis;
+use crate::carrier::Destination;
+use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Permit, Report};
+use crate::event::{Event, SubscriptionId, time_ordered};
+use crate::name::NameError;
 use crate::retry::{self, Decision, Outcome, Policy};
 use crate::store::error::{HeldError, StoreError};
-use crate::store::work::{DestinationEffect, HeldDelivery, Lane, NewAttempt, Next};
+use crate::store::work::{Body, DestinationEffect, HeldDelivery, Lane, Message, NewAttempt, Next};
 use crate::telemetry::Kind;
 
 impl Router {
@@ -41,6 +44,31 @@ impl Router {
         let decision =
             retry::decide(&policy, number, &report.outcome, self.clock.now(), crate::clock::jitter());
         self.write(delivery, lane, place, number, report, &decision);
+    }
+
+    /// Sends an event to a destination once, as `forward` would: nothing is recorded.
+    ///
+    /// # Errors
+    /// When the destination as it is kept cannot be used.
+    pub async fn try_out(
+        &self,
+        destination: &Destination,
+        event: Event,
+        now: Millis,
+    ) -> Result<Report, String> {
+        let target = self.directory.compile(destination)?;
+        let subscription: SubscriptionId = "test".parse().map_err(|e: NameError| e.to_string())?;
+        let delivery = HeldDelivery {
+            id: time_ordered(now, random_bytes()).into(),
+            event: Arc::new(event),
+            subscription,
+            destination: destination.name.clone(),
+            message: Message::forwarded(),
+            body: Body::Original,
+            attempts: 0,
+            due: now,
+        };
+        Ok(self.sender.attempt(&target, &delivery, Policy::default().timeout, now).await)
     }
 
     fn policy(&self, delivery: &HeldDelivery) -> Arc<Policy> {

@@ -1,4 +1,4 @@
-//! Trials: what a subscription makes of an event, and single attempts at destinations, beside the way of an event.
+//! Trials: what a subscription makes of an event, beside the way of an event.
 //!
 //! Nothing is recorded or counted, and nobody's state changes: no lane is used, no breaker asked, no destination's health
 //! noted.
@@ -9,15 +9,13 @@ use std::time::Duration;
 use super::directory::Plugins;
 use super::route::deliveries;
 use super::{Router, conclude};
-use crate::carrier::{Destination, Subscription};
-use crate::clock::{Millis, Stopwatch, random_bytes};
+use crate::carrier::Subscription;
 use crate::deliver::{Report, Target};
-use crate::event::{Event, SubscriptionId, time_ordered};
+use crate::event::{Event, SubscriptionId};
 use crate::matching::{Match, Subject};
-use crate::name::NameError;
 use crate::retry::Policy;
 use crate::store::error::StoreError;
-use crate::store::work::{Body, DeliveryState, HeldDelivery, Lane, Message, NewDelivery, NewRouting};
+use crate::store::work::{DeliveryState, HeldDelivery, Lane, NewDelivery, NewRouting};
 
 /// For how long a trial goes on sending, in seconds; the limit `test_seconds`.
 const TEST_SECONDS: u64 = 60;
@@ -42,8 +40,8 @@ pub enum TrialError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The subscription was written by a version of the host that allowed more.
-    #[error("the subscription cannot be read: {0}")]
-    Subscription(String),
+    #[error("the subscription cannot be read; the log says why")]
+    Subscription,
     /// The plugins could not be run.
     #[error("the plugins could not be run: {0}")]
     Plugins(#[from] crate::plugin::CheckError),
@@ -62,7 +60,7 @@ impl Router {
         send: bool,
     ) -> Result<Trial, TrialError> {
         let (order, standing) =
-            self.directory.compiled(subscription).await?.map_err(TrialError::Subscription)?;
+            self.directory.compiled(subscription).await?.ok_or(TrialError::Subscription)?;
         let (meets, unmet) = {
             let subject = Subject::new(&event);
             (order.meets(&subject), order.unmet(&subject))
@@ -103,12 +101,12 @@ impl Router {
         policy: &Policy,
         deliveries: &mut [NewDelivery],
     ) -> Vec<Option<Report>> {
-        let (time, watch) = (Duration::from_secs(TEST_SECONDS), Stopwatch::start());
+        let end = self.clock.now().plus(Duration::from_secs(TEST_SECONDS));
         let mut reports = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let lane = Lane { carrier: event.carrier.clone(), destination: delivery.destination.clone() };
             let place = self.directory.place(&lane);
-            let left = time.saturating_sub(watch.elapsed());
+            let left = end.since(self.clock.now());
             reports.push(match place.as_deref().map(|place| &place.target) {
                 _ if delivery.state == DeliveryState::Dead => None,
                 _ if delivery.state == DeliveryState::Held => {
@@ -125,7 +123,7 @@ impl Router {
                     Some(self.one_attempt(target, event, subscription, delivery, timeout).await)
                 }
                 Some(Err(why)) => {
-                    delivery.error = Some(why.clone());
+                    delivery.error = Some(why.to_string());
                     None
                 }
                 None => {
@@ -157,30 +155,5 @@ impl Router {
             due: now,
         };
         self.sender.attempt(target, &held, timeout, now).await
-    }
-
-    /// Sends an event to a destination once, as `forward` would.
-    ///
-    /// # Errors
-    /// When the destination as it is kept cannot be used.
-    pub async fn try_out(
-        &self,
-        destination: &Destination,
-        event: Event,
-        now: Millis,
-    ) -> Result<Report, String> {
-        let target = self.directory.compile(destination)?;
-        let subscription: SubscriptionId = "test".parse().map_err(|e: NameError| e.to_string())?;
-        let delivery = HeldDelivery {
-            id: time_ordered(now, random_bytes()).into(),
-            event: Arc::new(event),
-            subscription,
-            destination: destination.name.clone(),
-            message: Message::forwarded(),
-            body: Body::Original,
-            attempts: 0,
-            due: now,
-        };
-        Ok(self.sender.attempt(&target, &delivery, Policy::default().timeout, now).await)
     }
 }
