@@ -174,6 +174,32 @@ async fn every_delivery_of_a_verdict_is_attempted() {
 }
 
 #[tokio::test]
+async fn a_test_does_not_send_for_ever() {
+    let (data, sink) = (Data::sqlite().await, Sink::start().await);
+    let host = TestHost::on_manual_clock(&data).await;
+    let acme = host.admin.carrier("acme").await;
+    acme.destination("claims", &sink, json!({})).await;
+    acme.plugin("p", guests::HOSTILE, "?wall_ms=900").await;
+    acme.subscription("main", json!({ "plugins": ["p"], "destinations": ["claims"] })).await;
+    // Each receiver takes half a minute.
+    let clock = host.clock.clone();
+    sink.script(move |_| {
+        clock.advance(std::time::Duration::from_secs(30));
+        Answer::Status(200)
+    });
+    let body = json!({ "event_type": "any", "payload": { "do": "many", "with": 4 }, "send": true });
+    let tried = try_out(&acme, body).await;
+    let deliveries = tried["routing"]["deliveries"].as_array().unwrap();
+    let outcome = |one: &Value| one["attempt"]["outcome"].as_str().map(str::to_owned);
+    let delivered = || Some("delivered".to_owned());
+    let outcomes: Vec<_> = deliveries.iter().map(outcome).collect();
+    assert_eq!(outcomes, [delivered(), delivered(), None, None]);
+    assert_eq!(deliveries[3]["error"], "not sent: the limit `test_seconds` is 60");
+    assert_eq!(sink.count(), 2);
+    host.end().await;
+}
+
+#[tokio::test]
 async fn a_destinations_test_sends_an_example_and_only_so_many_at_once() {
     let (data, sink) = (Data::sqlite().await, Sink::start().await);
     let host = TestHost::start(&data).await;

@@ -10,7 +10,7 @@ use super::directory::Plugins;
 use super::route::deliveries;
 use super::{Router, conclude};
 use crate::carrier::{Destination, Subscription};
-use crate::clock::{Millis, Stopwatch, random_bytes};
+use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Report, Target};
 use crate::event::{Event, SubscriptionId, time_ordered};
 use crate::matching::{Match, Subject};
@@ -103,12 +103,12 @@ impl Router {
         policy: &Policy,
         deliveries: &mut [NewDelivery],
     ) -> Vec<Option<Report>> {
-        let (time, watch) = (Duration::from_secs(TEST_SECONDS), Stopwatch::start());
+        let end = self.clock.now().plus(Duration::from_secs(TEST_SECONDS));
         let mut reports = Vec::with_capacity(deliveries.len());
         for delivery in deliveries {
             let lane = Lane { carrier: event.carrier.clone(), destination: delivery.destination.clone() };
             let place = self.directory.place(&lane);
-            let left = time.saturating_sub(watch.elapsed());
+            let left = end.since(self.clock.now());
             reports.push(match place.as_deref().map(|place| &place.target) {
                 _ if delivery.state == DeliveryState::Dead => None,
                 _ if delivery.state == DeliveryState::Held => {
