@@ -10,6 +10,7 @@ mod recover;
 mod schema;
 mod setup;
 mod way;
+mod webhooks;
 
 use bed::{Bed, Kind};
 
@@ -85,6 +86,9 @@ contract! {
     notices::a_destination_that_is_disabled_is_told_once,
     hand::a_parked_routing_is_run_again,
     hand::retention_leaves_open_work,
+    webhooks::a_webhook_and_its_destination_come_and_go_together,
+    webhooks::failures_are_those_of_registrations_by_their_first_attempt,
+    webhooks::a_retry_enables_the_destination,
     schema::every_statement_prepares,
     schema::an_unknown_schema_is_refused,
 }

@@ -32,15 +32,9 @@ pub(super) async fn register(
     RawBody(body): RawBody,
 ) -> Result<axum::Json<Record>, Problem> {
     let registration = Registration::read(json::<Map<String, Value>>(&body)?, &desk.catalogue)?;
-    let (mut made, secrets) = make(registration, of.carrier, desk.clock.now())?;
     let checks = desk.checks.as_ref();
-    let mut secrets = secrets;
-    let fresh = made
-        .webhook
-        .registered
-        .iter()
-        .any(|(name, value)| name.eq_ignore_ascii_case("SIGNING") && value == true);
-    let fresh = fresh.then(|| checks.signing_secret(false));
+    let fresh = registration.signing.then(|| checks.signing_secret(false));
+    let (mut made, mut secrets) = make(registration, of.carrier, desk.clock.now())?;
     secrets.signing = fresh.iter().map(|one| SigningSecret { secret: one.clone(), until_ms: None }).collect();
     checks.destination(&made.destination.spec, &secrets).map_err(|unfit| in_words(unfit.into()))?;
     checks.subscription(&made.subscription.spec).map_err(|unfit| in_words(unfit.into()))?;

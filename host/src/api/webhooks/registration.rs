@@ -59,8 +59,8 @@ impl Registration {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Problem::invalid(cut(&twice[0]), "it is there twice, in different spellings"));
         }
-        let event_id = take(&mut body.clone(), "EVENT_ID");
-        let (event_id, entry) = entry(event_id, catalogue)?;
+        let event_id = body.iter().find(|(name, _)| name.eq_ignore_ascii_case("EVENT_ID"));
+        let (event_id, entry) = entry(event_id.map(|(_, value)| value), catalogue)?;
         let mut registration = Self {
             event_id,
             address: None,
@@ -202,8 +202,8 @@ fn one_of<const N: usize>(
     found.ok_or_else(|| Problem::invalid(name, format!("it takes `{}`", words.join("`, `"))))
 }
 
-fn entry(event_id: Option<Value>, catalogue: &Catalogue) -> Result<(u16, Entry), Problem> {
-    let Some(value) = event_id else {
+fn entry(event_id: Option<&Value>, catalogue: &Catalogue) -> Result<(u16, Entry), Problem> {
+    let Some(value) = event_id.filter(|value| !value.is_null()) else {
         return Err(Problem::invalid("EVENT_ID", "it is missing: the number of the event to register for"));
     };
     let Some(number) = value.as_u64() else {
