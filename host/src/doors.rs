@@ -23,14 +23,21 @@ use crate::store::error::AcceptError;
 use crate::store::page::PluginRecord;
 use crate::store::work::Acceptance;
 
-/// All doors, since they lead to the same few rooms.
+/// The doors to the router: all in one, since they lead to the same few rooms.
 #[derive(Debug)]
 pub(crate) struct Doors {
     router: Router,
-    master: MasterKey,
-    addresses: AddressPolicy,
     clock: Clock,
     tests: tokio::sync::Semaphore,
+}
+
+/// What must hold before something is set up, and the key for what is kept secret. It needs no running host.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Seals and opens.
+    pub(crate) master: MasterKey,
+    /// Where destinations may be.
+    pub(crate) addresses: AddressPolicy,
 }
 
 /// Test deliveries under way at once.
@@ -38,8 +45,8 @@ const TESTS: usize = 16;
 
 impl Doors {
     /// Doors to this router.
-    pub(crate) fn new(router: Router, master: MasterKey, addresses: AddressPolicy, clock: Clock) -> Self {
-        Self { router, master, addresses, clock, tests: tokio::sync::Semaphore::new(TESTS) }
+    pub(crate) fn new(router: Router, clock: Clock) -> Self {
+        Self { router, clock, tests: tokio::sync::Semaphore::new(TESTS) }
     }
 }
 
@@ -101,7 +108,7 @@ impl From<RegistryError> for PluginAdminError {
     }
 }
 
-impl Checks for Doors {
+impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
         Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
     }

@@ -18,12 +18,12 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
+use crate::carrier::Role;
 use crate::carrier::destination::secrets_context;
-use crate::carrier::{Limits, Role};
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
 use crate::deliver::{AddressPolicy, Sender};
-use crate::doors::Doors;
+use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
 use crate::ingest::IngestLimits;
 use crate::lifecycle::{Crash, Lifecycle};
@@ -115,12 +115,7 @@ impl Host {
         }
         let first_key = first_key(&store, data, clock.now()).await?;
 
-        let ceiling = Limits {
-            wall: Duration::from_millis(config.plugins.wall_ms_max),
-            memory_bytes: config.plugins.memory_bytes_max,
-            output_bytes: config.plugins.output_bytes_max,
-            ..Limits::default()
-        };
+        let ceiling = config.plugins.ceiling();
         let runtime = Runtime::start(
             RuntimeConfig {
                 threads: config.plugin_threads(),
@@ -164,13 +159,13 @@ impl Host {
 
         let keys = KeyRing::load(&store).await?;
         life.spawn("keys", reload_keys(keys.clone(), store.clone(), life.clone()));
-        let doors = Arc::new(Doors::new(router.clone(), master, addresses, clock.clone()));
+        let doors = Arc::new(Doors::new(router.clone(), clock.clone()));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: doors.clone(),
+            checks: Arc::new(Rules { master, addresses }),
             tester: doors,
             clock,
             limits: ApiLimits {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::carrier::Limits;
 use crate::store::StoreConfig;
 
 /// Everything that can be set. Each field's comment says what happens at the extremes.
@@ -156,6 +157,18 @@ impl Default for PluginsConfig {
             breaker_faults: 20,
             breaker_window_s: 60,
             breaker_rest_s: 30,
+        }
+    }
+}
+
+impl PluginsConfig {
+    /// What no version can go above.
+    pub fn ceiling(&self) -> Limits {
+        Limits {
+            wall: Duration::from_millis(self.wall_ms_max),
+            memory_bytes: self.memory_bytes_max,
+            output_bytes: self.output_bytes_max,
+            ..Limits::default()
         }
     }
 }

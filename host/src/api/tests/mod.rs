@@ -15,15 +15,14 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::state::{PluginAdminError, TestError, TestOutcome, Unfit, Unopened, Uploaded};
-use super::{ApiLimits, ApiParts, ApiState, Checks, KeyRing, PluginAdmin, Tester, mint};
-use crate::carrier::destination::DestinationSecrets;
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, SubscriptionSpec};
+use super::state::{PluginAdminError, TestError, TestOutcome, Uploaded};
+use super::{ApiLimits, ApiParts, ApiState, KeyRing, PluginAdmin, Tester, mint};
+use crate::carrier::{Destination, LimitsSpec, Owner, Role};
 use crate::clock::{Clock, Millis};
-use crate::deliver::{AddressPolicy, Target, sign};
+use crate::deliver::AddressPolicy;
+use crate::doors::Rules;
 use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
-use crate::matching::{FilterError, Order, OrderError};
 use crate::secrets::MasterKey;
 use crate::store::error::AcceptError;
 use crate::store::page::PluginRecord;
@@ -36,7 +35,6 @@ const START: Millis = Millis(1_761_300_000_000);
 struct Doors {
     store: Store,
     clock: Clock,
-    master: MasterKey,
 }
 
 impl Intake for Doors {
@@ -92,40 +90,6 @@ impl PluginAdmin for Doors {
             let previous = found.ok_or(PluginAdminError::Missing { what: "plugin" })?.previous;
             self.activate(owner, name, previous.ok_or(PluginAdminError::NoPrevious)?).await
         })
-    }
-}
-
-impl Checks for Doors {
-    fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        let (carrier, name) = ("any".parse().unwrap(), "any".parse().unwrap());
-        let checked = Target::compile(carrier, name, spec, secrets, &AddressPolicy::default());
-        checked.map(drop).map_err(|why| Unfit::new("url", why))
-    }
-
-    fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
-        Order::compile(spec).map(drop).map_err(|why| match why {
-            OrderError::Filter(FilterError::Syntax { at, .. }) => {
-                Unfit { position: Some(at), ..Unfit::new("filter", why) }
-            }
-            why => Unfit::new("event_types", why),
-        })
-    }
-
-    fn signing_secret(&self, asymmetric: bool) -> String {
-        let random = crate::clock::random_bytes();
-        if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }
-    }
-
-    fn public_key(&self, secret: &str) -> Option<String> {
-        sign::public_key(secret).ok()
-    }
-
-    fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
-        self.master.seal(context, plain)
-    }
-
-    fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
-        self.master.open(context, sealed).map_err(|_| Unopened)
     }
 }
 
@@ -189,14 +153,14 @@ impl Bench {
         let (publisher, publisher_text) = mint(Role::Publisher, None, "platform".to_owned(), [2; 40], START);
         store.create_key(admin).await.unwrap();
         store.create_key(publisher).await.unwrap();
-        let master = MasterKey::from_bytes([9; 32]);
-        let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone(), master });
+        let rules = Rules { master: MasterKey::from_bytes([9; 32]), addresses: AddressPolicy::default() };
+        let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
             store: store.clone(),
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: doors.clone(),
+            checks: Arc::new(rules),
             tester: doors,
             clock: clock.clone(),
             limits,
