@@ -3,6 +3,7 @@
 mod bed;
 mod claims;
 mod hand;
+mod model;
 mod reading;
 mod schema;
 mod setup;
