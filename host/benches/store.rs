@@ -1,4 +1,5 @@
-//! The store's three steps in batches: accept, plan, record, as the router calls them.
+//! The store's three steps in batches: accept, plan, record, as the router calls them, with as many events on their way
+//! at once as 64 and 256 connections would make.
 //!
 //! `cargo bench -p hookyard --bench store` measures SQLite in a temporary folder; with `HOOKYARD_BENCH_POSTGRES` set to
 //! a `postgres://` URL of an empty database, PostgreSQL.
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use hookyard::carrier::Carrier;
-use hookyard::clock::{Clock, Millis, Stopwatch};
+use hookyard::clock::{Clock, Millis};
 use hookyard::event::{Event, SubscriptionId, delivery_id};
 use hookyard::store::work::{
     Body, DeliveryState, Message, NewAttempt, NewDelivery, NewEvent, NewRouting, Next, Plan, RoutingState,
@@ -19,9 +21,12 @@ use hookyard::store::work::{
 use hookyard::store::{Store, StoreConfig, WriterLimits};
 use tokio::sync::mpsc;
 
-const EVENTS: usize = 60_000;
-/// Events on their way at once, as 256 connections would make them.
-const UNDER_WAY: usize = 256;
+/// The host's own allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Events that are measured together: many times what is on its way at once, so that begin and end do not count.
+const BURST: usize = 4_000;
 
 fn event(n: usize, now: Millis, subscription: &SubscriptionId) -> (Arc<Event>, NewDelivery) {
     let event = Event {
@@ -49,43 +54,57 @@ fn event(n: usize, now: Millis, subscription: &SubscriptionId) -> (Arc<Event>, N
     (Arc::new(event), delivery)
 }
 
-#[tokio::main]
-async fn main() {
+/// A store with one carrier.
+async fn open(config: &StoreConfig, clock: &Clock) -> Store {
+    let limits = WriterLimits { queued_events: 100_000, backlog_events: 100_000 };
+    let node = uuid::Uuid::now_v7().into();
+    let store = Store::open(config, true, limits, node, clock.now(), Duration::from_secs(60)).await.unwrap();
+    let carrier = Carrier { id: "acme".parse().unwrap(), name: String::new(), created_ms: clock.now() };
+    store.create_carrier(carrier).await.unwrap();
+    store
+}
+
+/// Sends a burst of events from number `first` on, `under_way` at once.
+async fn burst(store: &Store, clock: &Clock, first: usize, under_way: usize) {
+    let (tell, mut done) = mpsc::unbounded_channel();
+    let mut waiting = first..first + BURST;
+    for n in waiting.by_ref().take(under_way) {
+        go(store, n, clock.now(), tell.clone());
+    }
+    for _ in 0..BURST {
+        done.recv().await.unwrap();
+        if let Some(n) = waiting.next() {
+            go(store, n, clock.now(), tell.clone());
+        }
+    }
+}
+
+fn main() {
     let folder = tempfile::tempdir().unwrap();
     #[expect(clippy::disallowed_methods, reason = "a bench has no configuration of its own")]
     let config = match std::env::var("HOOKYARD_BENCH_POSTGRES") {
         Ok(url) => StoreConfig::Postgres { url },
         Err(_) => StoreConfig::Sqlite { folder: folder.path().to_owned() },
     };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
     let clock = Clock::system();
-    let limits = WriterLimits { queued_events: 100_000, backlog_events: 100_000 };
-    let node = uuid::Uuid::now_v7().into();
-    let store = Store::open(&config, true, limits, node, clock.now(), Duration::from_secs(60)).await.unwrap();
-    let carrier = Carrier { id: "acme".parse().unwrap(), name: String::new(), created_ms: clock.now() };
-    store.create_carrier(carrier).await.unwrap();
-
-    let (tell, mut done) = mpsc::unbounded_channel();
-    let watch = Stopwatch::start();
-    for n in 0..UNDER_WAY {
-        go(&store, n, clock.now(), tell.clone());
+    let store = runtime.block_on(open(&config, &clock));
+    let mut criterion = Criterion::default().without_plots().configure_from_args();
+    let mut group = criterion.benchmark_group(format!("accept, plan, record/{}", store.kind()));
+    group.throughput(Throughput::Elements(BURST as u64));
+    group.sampling_mode(SamplingMode::Flat).sample_size(20).measurement_time(Duration::from_secs(15));
+    let mut first = 0;
+    for under_way in [64, 256] {
+        group.bench_function(BenchmarkId::new("under way", under_way), |b| {
+            b.iter(|| {
+                runtime.block_on(burst(&store, &clock, first, under_way));
+                first += BURST;
+            });
+        });
     }
-    let mut finished = 0;
-    let mut started = UNDER_WAY;
-    while finished < EVENTS {
-        done.recv().await.unwrap();
-        finished += 1;
-        if started < EVENTS {
-            go(&store, started, clock.now(), tell.clone());
-            started += 1;
-        }
-    }
-    let took = watch.elapsed();
-    println!(
-        "{}: {:.0} events/s accepted, planned and recorded",
-        store.kind(),
-        EVENTS as f64 / took.as_secs_f64()
-    );
-    store.close().await.unwrap();
+    group.finish();
+    criterion.final_summary();
+    runtime.block_on(store.close()).unwrap();
 }
 
 /// Sends one event through all three steps; each answer begins the next.

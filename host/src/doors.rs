@@ -25,16 +25,24 @@ use crate::secrets::MasterKeys;
 use crate::store::error::AcceptError;
 use crate::store::work::Acceptance;
 
-/// All doors, since they lead to the same few rooms.
+/// The doors to the router: all in one, since they lead to the same few rooms.
 #[derive(Debug)]
 pub(crate) struct Doors {
     router: Router,
-    master: MasterKeys,
-    addresses: AddressPolicy,
+
     clock: Clock,
     public_url: String,
     tests: tokio::sync::Semaphore,
     asks: tokio::sync::Semaphore,
+}
+
+/// What must hold before something is set up, and the key for what is kept secret. It needs no running host.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Seals and opens.
+    pub(crate) master: MasterKeys,
+    /// Where destinations may be.
+    pub(crate) addresses: AddressPolicy,
 }
 
 /// Test deliveries under way at once.
@@ -44,16 +52,10 @@ const ASKS: usize = 16;
 
 impl Doors {
     /// Doors to this router. `public_url` is where the API is reached from outside; empty when nobody said so.
-    pub(crate) fn new(
-        router: Router,
-        master: MasterKeys,
-        addresses: AddressPolicy,
-        clock: Clock,
-        public_url: &str,
-    ) -> Self {
+    pub(crate) fn new(router: Router, clock: Clock, public_url: &str) -> Self {
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (tests, asks) = (tokio::sync::Semaphore::new(TESTS), tokio::sync::Semaphore::new(ASKS));
-        Self { router, master, addresses, clock, public_url, tests, asks }
+        Self { router, clock, public_url, tests, asks }
     }
 }
 
@@ -118,7 +120,7 @@ impl From<RegistryError> for PluginAdminError {
     }
 }
 
-impl Checks for Doors {
+impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
         Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
     }

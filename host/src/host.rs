@@ -19,12 +19,12 @@ use uuid::Uuid;
 
 use crate::api::problem::{Code, Problem};
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
-use crate::carrier::{Limits, Role};
+use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
 use crate::deliver::{AddressPolicy, Sender};
-use crate::doors::Doors;
+use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
 use crate::ingest::IngestLimits;
 use crate::lifecycle::{Crash, Lifecycle};
@@ -130,12 +130,7 @@ impl Host {
         store.tell_master_keys(master.list().ids()).await?;
         let first_key = first_key(&store, data, clock.now()).await?;
 
-        let ceiling = Limits {
-            wall: Duration::from_millis(config.plugins.wall_ms_max),
-            memory_bytes: config.plugins.memory_bytes_max,
-            output_bytes: config.plugins.output_bytes_max,
-            ..Limits::default()
-        };
+        let ceiling = config.plugins.ceiling();
         let runtime = Runtime::start(
             RuntimeConfig {
                 threads: config.plugin_threads(),
@@ -189,14 +184,13 @@ impl Host {
                 () = watch => Ok(()),
             }
         });
-        let doors =
-            Arc::new(Doors::new(router.clone(), master, addresses, clock.clone(), &config.server.public_url));
+        let doors = Arc::new(Doors::new(router.clone(), clock.clone(), &config.server.public_url));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: doors.clone(),
+            checks: Arc::new(Rules { master, addresses }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

@@ -5,35 +5,29 @@
 
 #[path = "../guests/transform/src/edit.rs"]
 mod edit;
+#[path = "plugin_call/ratios.rs"]
+mod ratios;
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use hookyard::carrier::Limits;
-use hookyard::clock::Stopwatch;
 use hookyard::event::Event;
-use hookyard::plugin::{Chain, Outcome, Run};
+use hookyard::plugin::measure::Texts;
+use hookyard::plugin::{Chain, Outcome, Program, Ran, Run};
 use hookyard_tests::guests;
 use hookyard_tests::wasm::{Wasm, chain, event};
 
-const CALLS: u32 = 4_000;
-const ROUNDS: usize = 9;
+/// The host's own allocator: with the system's, what is measured with two threads is its locks.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The median over rounds of the mean of a call, in microseconds.
-fn measure(mut calls: impl FnMut(u32)) -> f64 {
-    calls(CALLS / 4);
-    let mut rounds: Vec<f64> = (0..ROUNDS)
-        .map(|_| {
-            let watch = Stopwatch::start();
-            calls(CALLS);
-            watch.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
-        })
-        .collect();
-    rounds.sort_by(f64::total_cmp);
-    rounds[ROUNDS / 2]
-}
+/// Calls that are measured together where threads share them: less than half of the runtime's queue, which is what
+/// one carrier may fill.
+const BURST: usize = 4_000;
 
 /// About 1 KB of JSON, such as the platform sends.
 fn payload() -> String {
@@ -54,61 +48,132 @@ fn payload() -> String {
     )
 }
 
-/// All of `CALLS` runs through the queue; one callback counts.
-fn through_queue(wasm: &Wasm, chain: &Arc<Chain>, event: &Arc<Event>, calls: u32) {
-    let (ended, end) = std::sync::mpsc::channel();
-    let left = Arc::new(AtomicU32::new(calls));
-    for _ in 0..calls {
-        let (left, ended) = (left.clone(), ended.clone());
-        let done = Box::new(move |ran: hookyard::plugin::Ran| {
-            assert!(ran.result.is_ok());
-            if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-                ended.send(()).expect("the bench waits");
+/// The plugin on one runtime of `threads` threads, and its event.
+struct Bed {
+    wasm: Wasm,
+    program: Arc<Program>,
+    chain: Arc<Chain>,
+    event: Arc<Event>,
+    /// One for each call of a burst, as they come: threads that share an event would wait for its counter.
+    events: Vec<Arc<Event>>,
+    threads: usize,
+}
+
+impl Bed {
+    fn make(threads: usize) -> Self {
+        let wasm = Wasm::with(|config| config.threads = threads);
+        let limits = Limits { wall: Duration::from_secs(10), ..Limits::default() };
+        let tokio = tokio::runtime::Runtime::new().expect("a runtime");
+        let program = tokio.block_on(wasm.load_with(guests::TRANSFORM, limits));
+        let chain = Arc::new(chain("acme", &[&program]));
+        let payload = payload();
+        let events: Vec<_> = (0..BURST).map(|n| Arc::new(event(&format!("evt-{n}"), &payload))).collect();
+        Self { wasm, program, chain, event: events[0].clone(), events, threads }
+    }
+
+    /// The same work as the plugin's, without a plugin.
+    fn native(&self, event: &Event) {
+        let edited = edit::edit(black_box(&event.payload), black_box("Quay")).expect("it is JSON");
+        black_box(edited);
+    }
+
+    /// A burst of these calls on as many threads as the runtime has, without its queue.
+    fn burst(&self, call: impl Fn(&Event) + Sync) {
+        let call = &call;
+        std::thread::scope(|scope| {
+            for events in self.events.chunks(BURST / self.threads) {
+                scope.spawn(move || events.iter().for_each(|event| call(event)));
             }
         });
-        wasm.runtime.submit(Run { event: event.clone(), chain: chain.clone(), done }).expect("there is room");
     }
-    end.recv().expect("the runs end");
+
+    /// The component that is no plugin.
+    fn texts(&self) -> Texts {
+        self.wasm.runtime.texts(guests::TEXTS, "edit", &self.program)
+    }
+
+    fn typed_call(&self, texts: &Texts) {
+        let payload = std::str::from_utf8(&self.event.payload).expect("it is text");
+        black_box(texts.call(&self.chain, &self.event, payload, "Quay"));
+    }
+
+    fn fresh_call(&self, event: &Event) {
+        self.program.call_only(&self.chain, event);
+    }
+
+    /// A run as a worker does it: the call, and its verdict checked.
+    fn run(&self, event: &Event) {
+        let ran = self.wasm.runtime.run_here(&self.chain, event);
+        let Ok(Outcome::Deliver(_)) = ran.result else { panic!("{ran:?}") };
+    }
+
+    /// A burst of runs through the queue; the last callback ends it.
+    fn queue_burst(&self) {
+        let (ended, end) = std::sync::mpsc::channel();
+        let left = Arc::new(AtomicUsize::new(BURST));
+        for event in &self.events {
+            let (left, ended) = (left.clone(), ended.clone());
+            let done = Box::new(move |ran: Ran| {
+                assert!(ran.result.is_ok());
+                if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    ended.send(()).expect("the bench waits");
+                }
+            });
+            let run = Run { event: event.clone(), chain: self.chain.clone(), done };
+            self.wasm.runtime.submit(run).expect("there is room");
+        }
+        end.recv().expect("the runs end");
+    }
+}
+
+/// One call on this thread, each layer with what the one before it leaves out.
+fn layers(c: &mut Criterion, bed: &Bed) {
+    let texts = bed.texts();
+    let mut group = c.benchmark_group("call");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("native", |b| b.iter(|| bed.native(&bed.event)));
+    bed.wasm.runtime.ticking(|| {
+        group.bench_function("instance", |b| {
+            b.iter(|| bed.program.instantiate_only(&bed.chain, &bed.event));
+        });
+        group.bench_function("typed call with texts", |b| b.iter(|| bed.typed_call(&texts)));
+        group.bench_function("whole contract", |b| b.iter(|| bed.fresh_call(&bed.event)));
+        group.bench_function("whole contract, verdict checked", |b| b.iter(|| bed.run(&bed.event)));
+        group.bench_function("whole contract, instance reused", |b| {
+            b.iter_custom(|calls| {
+                let watch = hookyard::clock::Stopwatch::start();
+                bed.program.call_reused(&bed.chain, &bed.event, calls);
+                watch.elapsed()
+            });
+        });
+    });
+    group.finish();
+}
+
+/// Bursts on one thread and on two.
+fn threads(c: &mut Criterion, beds: &[Bed]) {
+    let mut group = c.benchmark_group("threads");
+    group.throughput(Throughput::Elements(BURST as u64)).sampling_mode(SamplingMode::Flat).sample_size(30);
+    for bed in beds {
+        let id = |what| BenchmarkId::new(what, bed.threads);
+        group.bench_function(id("native"), |b| b.iter(|| bed.burst(|event| bed.native(event))));
+        bed.wasm.runtime.ticking(|| {
+            group.bench_function(id("whole contract"), |b| b.iter(|| bed.burst(|event| bed.run(event))));
+        });
+        group.bench_function(id("through the queue"), |b| b.iter(|| bed.queue_burst()));
+    }
+    group.finish();
 }
 
 fn main() {
-    let payload = payload();
-    let event = Arc::new(event("evt-1", &payload));
-    let tokio = tokio::runtime::Runtime::new().expect("a runtime");
-    let start = |threads| {
-        let wasm = Wasm::with(|config| config.threads = threads);
-        let limits = Limits { wall: Duration::from_secs(10), ..Limits::default() };
-        let program = tokio.block_on(wasm.load_with(guests::TRANSFORM, limits));
-        (wasm, Arc::new(chain("acme", &[&program])), program)
-    };
-    let (one, acme, program) = start(1);
-    let ran = one.runtime.ticking(|| one.runtime.run_here(&acme, &event));
-    let Ok(Outcome::Deliver(_)) = ran.result else { panic!("{ran:?}") };
-    println!("payload {} bytes, component {} bytes", payload.len(), guests::TRANSFORM.len());
-
-    let native = measure(|calls| {
-        for _ in 0..calls {
-            black_box(edit::edit(black_box(payload.as_bytes()), black_box("Quay")).expect("it is JSON"));
-        }
-    });
-    let line = |what: &str, cost: f64| println!("{what:<44} {cost:>8.2} µs  {:>5.2} × native", cost / native);
-    line("the same function, native", native);
-    one.runtime.ticking(|| {
-        line("call of an instance that is reused", measure(|n| program.call_reused(&acme, &event, n)));
-        let empty = measure(|n| (0..n).for_each(|_| program.instantiate_only(&acme, &event)));
-        line("store, instance, drop", empty);
-        line("fresh call", measure(|n| (0..n).for_each(|_| program.call_only(&acme, &event))));
-        let whole = measure(|n| {
-            for _ in 0..n {
-                assert!(one.runtime.run_here(&acme, &event).result.is_ok());
-            }
-        });
-        line("fresh call, verdict checked", whole);
-    });
-    let single = measure(|n| through_queue(&one, &acme, &event, n));
-    line("through the queue, 1 thread", single);
-    let (two, acme, _) = start(2);
-    let double = measure(|n| through_queue(&two, &acme, &event, n));
-    line("through the queue, 2 threads", double);
-    println!("1 thread {:.0}/s, 2 threads {:.0}/s: {:.2} ×", 1e6 / single, 1e6 / double, single / double);
+    let beds = [1, 2].map(Bed::make);
+    let mut criterion = Criterion::default().without_plots().configure_from_args();
+    layers(&mut criterion, &beds[0]);
+    threads(&mut criterion, &beds);
+    criterion.final_summary();
+    // A test of the benches runs each of them once and measures nothing; who names one wants that one.
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some() && args.all(|arg| arg == "--bench" || arg == "ratios") {
+        ratios::report(&beds);
+    }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::carrier::Limits;
 use crate::catalogue::{Catalogue, CatalogueError};
 use crate::server::ServerLimits;
 use crate::store::StoreConfig;
@@ -218,6 +219,18 @@ impl Default for PluginsConfig {
     }
 }
 
+impl PluginsConfig {
+    /// What no version can go above.
+    pub fn ceiling(&self) -> Limits {
+        Limits {
+            wall: Duration::from_millis(self.wall_ms_max),
+            memory_bytes: self.memory_bytes_max,
+            output_bytes: self.output_bytes_max,
+            ..Limits::default()
+        }
+    }
+}
+
 /// `[deliver]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -334,10 +347,11 @@ impl Config {
             });
         }
         let url = &self.server.public_url;
-        let good = |url: url::Url| {
+        let plain = |url: url::Url| {
             url.scheme() == "https" && url.has_host() && url.query().is_none() && url.fragment().is_none()
         };
-        if !url.is_empty() && !(url.is_ascii() && url.len() <= 1_024 && url.parse().is_ok_and(good)) {
+        let good = url.is_ascii() && url.len() <= 1_024 && url.parse().is_ok_and(plain);
+        if !url.is_empty() && !good {
             found.push(Problem {
                 key: "server.public_url".to_owned(),
                 why: "it takes an `https` address such as `https://hooks.example.com`, without query, at most 1024 \

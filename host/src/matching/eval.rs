@@ -54,14 +54,7 @@ impl<'a> Subject<'a> {
                 _ => return None,
             };
         }
-        Some(match value {
-            Value::Null => Found::Null,
-            Value::Bool(b) => Found::Bool(*b),
-            Value::Number(n) => Found::Number(n),
-            Value::String(text) => Found::Text(text),
-            Value::Array(list) => Found::List(list),
-            Value::Object(_) => Found::Object,
-        })
+        Some(found(value))
     }
 }
 
@@ -106,7 +99,7 @@ fn holds(expr: &Expr, subject: &Subject<'_>) -> bool {
         }
         Expr::Contains(what, value) => match (subject.find(what, false), value) {
             (Some(Found::Text(text)), Literal::Text(part)) => text.contains(&**part),
-            (Some(Found::List(list)), value) => list.iter().any(|item| equal(scalar(item), value)),
+            (Some(Found::List(list)), value) => list.iter().any(|item| equal(found(item), value)),
             _ => false,
         },
         Expr::Is(what, text) => match subject.find(what, true) {
@@ -118,7 +111,7 @@ fn holds(expr: &Expr, subject: &Subject<'_>) -> bool {
     }
 }
 
-fn scalar(value: &Value) -> Found<'_> {
+fn found(value: &Value) -> Found<'_> {
     match value {
         Value::Null => Found::Null,
         Value::Bool(b) => Found::Bool(*b),

@@ -65,15 +65,49 @@ pub(super) struct Floor {
 
 struct State {
     queue: FairQueue<Run>,
-    idle: usize,
+    sleepers: Sleepers,
     stopping: Option<Stopwatch>,
+}
+
+/// The threads that wait for work. To wake one is a system call, and it takes a while to get up: whoever brings work
+/// meanwhile must not call it again.
+#[derive(Debug, Default)]
+struct Sleepers {
+    asleep: usize,
+    /// How many of them are getting up.
+    called: usize,
+}
+
+impl Sleepers {
+    /// Whether there is one to be woken that nobody has called yet; it counts as called.
+    fn call(&mut self) -> bool {
+        let found = self.asleep > self.called;
+        self.called += usize::from(found);
+        found
+    }
+
+    fn call_all(&mut self) {
+        self.called = self.asleep;
+    }
+
+    fn lie_down(&mut self) {
+        self.asleep += 1;
+    }
+
+    /// Whether one may get up: it was called, or it stands in for one that was.
+    fn get_up(&mut self) -> bool {
+        let called = self.called > 0;
+        self.called -= usize::from(called);
+        self.asleep -= usize::from(called);
+        called
+    }
 }
 
 impl Floor {
     pub(super) fn new(queued: usize, threads: usize, shared: Shared, ticker: Ticker) -> Self {
         let queue = FairQueue::new(queued, threads);
         Self {
-            state: Mutex::new(State { queue, idle: 0, stopping: None }),
+            state: Mutex::new(State { queue, sleepers: Sleepers::default(), stopping: None }),
             work: Condvar::new(),
             counters: Counters::default(),
             shared,
@@ -93,8 +127,7 @@ impl Floor {
         }
         let chain = run.chain.clone();
         state.queue.push(&chain.carrier, run).map_err(Full)?;
-        // Only a sleeper is woken: that costs a system call.
-        let wake = state.idle > 0;
+        let wake = state.sleepers.call();
         drop(state);
         if wake {
             self.work.notify_one();
@@ -107,7 +140,10 @@ impl Floor {
     }
 
     pub(super) fn stop(&self) {
-        self.lock().stopping.get_or_insert_with(Stopwatch::start);
+        let mut state = self.lock();
+        state.stopping.get_or_insert_with(Stopwatch::start);
+        state.sleepers.call_all();
+        drop(state);
         self.work.notify_all();
     }
 
@@ -117,7 +153,7 @@ impl Floor {
         if let Some((batch, spent)) = last {
             let left = !batch.items.is_empty();
             state.queue.done(batch, spent);
-            if left && state.idle > 0 {
+            if left && state.sleepers.call() {
                 self.work.notify_one();
             }
         }
@@ -131,9 +167,10 @@ impl Floor {
             if state.stopping.is_some() {
                 return None;
             }
-            state.idle += 1;
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
-            state.idle -= 1;
+            state.sleepers.lie_down();
+            while !state.sleepers.get_up() {
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
     }
 
@@ -203,4 +240,40 @@ pub(super) fn start(floor: &Arc<Floor>, threads: usize) -> std::io::Result<Vec<s
 fn text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleeper_is_called_once() {
+        let mut s = Sleepers::default();
+        assert!(!s.call(), "nobody sleeps");
+        s.lie_down();
+        s.lie_down();
+        assert!(!s.get_up(), "nobody was called");
+        assert!(s.call() && s.call());
+        assert!(!s.call(), "both are getting up");
+        assert!(s.get_up());
+        assert!(!s.call(), "the other still is");
+        s.lie_down();
+        assert!(s.call(), "one has lain down again");
+        assert!(s.get_up() && s.get_up());
+        assert!(!s.get_up() && !s.call(), "all are up");
+    }
+
+    #[test]
+    fn all_are_called_however_often() {
+        let mut s = Sleepers::default();
+        for _ in 0..3 {
+            s.lie_down();
+        }
+        s.call();
+        s.call_all();
+        s.call_all();
+        assert!(!s.call());
+        assert!(s.get_up() && s.get_up() && s.get_up());
+        assert!(!s.get_up());
+    }
 }

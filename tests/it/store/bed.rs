@@ -23,6 +23,8 @@ use tokio::sync::oneshot;
 /// When every case begins.
 pub(crate) const T0: Millis = Millis(1_761_300_000_000);
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
+/// Limits that no case comes near.
+pub(crate) const ROOMY: WriterLimits = WriterLimits { queued_events: 10_000, backlog_events: 10_000 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -111,7 +113,7 @@ impl Bed {
 
     /// Opens as a new node.
     pub(crate) async fn open(&self) -> Store {
-        self.open_with(WriterLimits { queued_events: 10_000, backlog_events: 10_000 }).await
+        self.open_with(ROOMY).await
     }
 
     pub(crate) async fn open_with(&self, limits: WriterLimits) -> Store {
@@ -139,8 +141,7 @@ impl Bed {
         tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let value = runtime.block_on(async {
-                let limits = WriterLimits { queued_events: 10_000, backlog_events: 10_000 };
-                let store = open(config, limits).await;
+                let store = open(config, ROOMY).await;
                 // A clone outlives the step, so that the writer is not told to end.
                 let alive = store.clone();
                 let value = step(store).await;
@@ -159,7 +160,8 @@ impl Bed {
     }
 }
 
-async fn open(config: StoreConfig, limits: WriterLimits) -> Store {
+/// Opens as a new node, whose lease begins with every case.
+pub(crate) async fn open(config: StoreConfig, limits: WriterLimits) -> Store {
     let node = NodeId::from(uuid::Uuid::now_v7());
     Store::open(&config, true, limits, node, T0, LEASE).await.unwrap()
 }

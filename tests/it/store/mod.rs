@@ -4,6 +4,7 @@ mod agreement;
 mod bed;
 mod claims;
 mod hand;
+mod model;
 mod notices;
 mod reading;
 mod recover;

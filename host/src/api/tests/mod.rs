@@ -16,20 +16,17 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tower::ServiceExt;
 
-use super::state::{PluginAdminError, Rehearsal, TestError, TestOutcome, Unfit, Unopened, Uploaded};
-use super::{
-    Activated, ApiLimits, ApiParts, ApiState, Checks, Handshaker, KeyRing, PluginAdmin, Tester, mint,
-};
-use crate::carrier::destination::DestinationSecrets;
+use super::state::{PluginAdminError, Rehearsal, TestError, TestOutcome, Uploaded};
+use super::{Activated, ApiLimits, ApiParts, ApiState, Handshaker, KeyRing, PluginAdmin, Tester, mint};
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, Role, Subscription, SubscriptionSpec};
+use crate::carrier::{Destination, LimitsSpec, Owner, Role, Subscription};
 use crate::clock::{Clock, Millis};
-use crate::deliver::{AddressPolicy, Target, sign};
+use crate::deliver::AddressPolicy;
+use crate::doors::Rules;
 use crate::event::{Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
-use crate::matching::{FilterError, Order, OrderError, Subject};
-use crate::retry::Policy;
-use crate::secrets::MasterKey;
+use crate::matching::{Order, Subject};
+use crate::secrets::{KeyList, MasterKey, MasterKeys};
 use crate::store::error::AcceptError;
 use crate::store::work::{Acceptance, NewEvent};
 use crate::store::{Store, StoreConfig, WriterLimits};
@@ -40,7 +37,6 @@ const START: Millis = Millis(1_761_300_000_000);
 struct Doors {
     store: Store,
     clock: Clock,
-    master: MasterKey,
 }
 
 impl Intake for Doors {
@@ -93,45 +89,6 @@ impl PluginAdmin for Doors {
             let previous = found.ok_or(PluginAdminError::Missing { what: "plugin" })?.previous;
             self.activate(owner, name, previous.ok_or(PluginAdminError::NoPrevious)?).await
         })
-    }
-}
-
-impl Checks for Doors {
-    fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        let (carrier, name) = ("any".parse().unwrap(), "any".parse().unwrap());
-        let checked = Target::compile(carrier, name, spec, secrets, &AddressPolicy::default());
-        checked.map(drop).map_err(|why| Unfit::new("url", why))
-    }
-
-    fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
-        Order::compile(spec).map(drop).map_err(|why| match why {
-            OrderError::Filter(FilterError::Syntax { at, .. }) => {
-                Unfit { position: Some(at), ..Unfit::new("filter", why) }
-            }
-            why => Unfit::new("event_types", why),
-        })
-    }
-
-    fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit> {
-        let policy = Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
-        policy.permits(destination.url.as_deref()).map_err(|why| Unfit::new("url", why))
-    }
-
-    fn signing_secret(&self, asymmetric: bool) -> String {
-        let random = crate::clock::random_bytes();
-        if asymmetric { sign::new_ed25519_secret(random) } else { sign::new_hmac_secret(random) }
-    }
-
-    fn public_key(&self, secret: &str) -> Option<String> {
-        sign::public_key(secret).ok()
-    }
-
-    fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {
-        self.master.seal(context, plain)
-    }
-
-    fn open(&self, context: &str, sealed: &[u8]) -> Result<Vec<u8>, Unopened> {
-        self.master.open(context, sealed).map_err(|_| Unopened)
     }
 }
 
@@ -220,14 +177,15 @@ impl Bench {
         let (publisher, publisher_text) = mint(Role::Publisher, None, "platform".to_owned(), [2; 40], START);
         store.create_key(admin).await.unwrap();
         store.create_key(publisher).await.unwrap();
-        let master = MasterKey::from_bytes([9; 32]);
-        let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone(), master });
+        let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
+        let rules = Rules { master, addresses: AddressPolicy::default() };
+        let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
             store: store.clone(),
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: doors.clone(),
+            checks: Arc::new(rules),
             tester: doors.clone(),
             handshaker: doors,
             catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),

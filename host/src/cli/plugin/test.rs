@@ -116,17 +116,6 @@ fn read(folder: &Path) -> anyhow::Result<Vec<File>> {
     Ok(files)
 }
 
-/// A host's ceiling when its operator has set none.
-fn ceiling() -> Limits {
-    let plugins = Config::default().plugins;
-    Limits {
-        wall: Duration::from_millis(plugins.wall_ms_max),
-        memory_bytes: plugins.memory_bytes_max,
-        output_bytes: plugins.output_bytes_max,
-        ..Limits::default()
-    }
-}
-
 /// What was asked for, since an operator may allow more than the usual ceiling; the host's defaults for the rest.
 fn limits(spec: LimitsSpec) -> Limits {
     let no_ceiling = Limits {
@@ -139,8 +128,9 @@ fn limits(spec: LimitsSpec) -> Limits {
     Limits::default().with(spec, &no_ceiling)
 }
 
+/// What is above the ceiling of a host whose operator has set none.
 fn above_ceiling(limits: &Limits) -> Vec<String> {
-    let most = ceiling();
+    let most = Config::default().plugins.ceiling();
     let ms = |wall: Duration| u64::try_from(wall.as_millis()).unwrap_or(u64::MAX);
     let asked = [
         ("wall_ms", ms(limits.wall), ms(most.wall)),
