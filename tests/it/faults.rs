@@ -10,12 +10,13 @@ use hookyard_tests::on_both;
 use hookyard_tests::sink::Sink;
 use serde_json::{Value, json};
 
-use crate::way::stock;
+use crate::way::{simple, stock};
 
 on_both! {
     a_temporary_failure_is_run_again_when_it_says,
     events_are_held_until_a_good_version_is_active,
     a_rollback_lets_held_events_go_on,
+    a_version_that_could_not_be_loaded_is_tried_again,
 }
 
 /// A host on a manual clock whose breakers open at the third fault, and a carrier whose plugin `p` does what its events
@@ -49,6 +50,25 @@ async fn break_it(acme: &Carrier) {
         acme.post(&format!("trap-{n}"), &json!({ "do": "trap" })).await;
         state(acme, &format!("trap-{n}"), "parked").await;
     }
+}
+
+async fn a_version_that_could_not_be_loaded_is_tried_again(data: &Data) {
+    let host = TestHost::on_manual_clock(data).await;
+    let sink = Sink::start().await;
+    let acme = simple(&host, &sink, json!({})).await;
+    acme.plugin("p", guests::HELLO, "?wall_ms=1000").await;
+    // No subscription uses it yet, so it is not in memory; now there is no place for what is compiled.
+    let (folder, away) = (data.folder().join("plugins"), data.folder().join("away"));
+    std::fs::rename(&folder, &away).unwrap();
+    acme.subscription("main", json!({ "plugins": ["p"], "destinations": ["claims"] })).await;
+    acme.post("evt", &json!({})).await;
+    let held = state(&acme, "evt", "held").await;
+    assert!(reason(&held).contains("plugin `p` version 1"), "{held:#}");
+    std::fs::rename(&away, &folder).unwrap();
+    host.clock.advance(Duration::from_secs(10));
+    acme.delivery_in("evt", "delivered").await;
+    assert_eq!(sink.count(), 1);
+    host.end().await;
 }
 
 #[tokio::test]

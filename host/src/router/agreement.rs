@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::directory::Directory;
 use crate::clock::{Clock, Millis};
 use crate::event::NodeId;
+use crate::store::agreement::Trouble;
 use crate::store::error::StoreError;
 use crate::store::{Store, Wake};
 
@@ -115,6 +116,29 @@ impl Agreement {
         // Held meanwhile, since only one hand may change the directory.
         let _applied = self.0.applied.lock().await;
         self.0.directory.reload_all().await
+    }
+
+    /// Tries again to load what could not be loaded; gives what now can, and whether anything is left.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub(super) async fn mend(&self) -> Result<(Vec<Trouble>, bool), StoreError> {
+        let applied = self.0.applied.lock().await;
+        let mut gone = self.0.directory.troubles();
+        if gone.is_empty() {
+            return Ok((gone, false));
+        }
+        self.0.directory.mend().await?;
+        let left = self.0.directory.troubles();
+        gone.retain(|before| {
+            !left
+                .iter()
+                .any(|t| (&t.owner, &t.plugin, t.version) == (&before.owner, &before.plugin, before.version))
+        });
+        if !gone.is_empty() {
+            self.publish(*applied).await?;
+        }
+        Ok((gone, !left.is_empty()))
     }
 
     /// Takes part no more: called when this node starts no more work. What it finishes goes by what it knows.

@@ -204,6 +204,17 @@ impl Directory {
         all
     }
 
+    /// Reads the carriers again of whose versions some could not be loaded. Only the agreement calls it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) async fn mend(&self) -> Result<(), StoreError> {
+        let all = self.0.carriers.load_full();
+        let troubled = all.iter().filter(|(_, view)| !view.troubles.is_empty());
+        let carriers = troubled.map(|(carrier, _)| carrier.clone()).collect();
+        self.apply(&Changes { carriers, ..Changes::default() }).await
+    }
+
     /// Reads again what was changed. Only the agreement calls it, one call at a time.
     ///
     /// # Errors
@@ -418,6 +429,8 @@ impl Directory {
             let program = match self.version(&owner, &plugin.name, active).await? {
                 Ok(program) => program,
                 Err(why) => {
+                    tracing::warn!(carrier = %subscription.carrier, subscription = %subscription.id, %plugin,
+                        version = active, %why, "an active version cannot be loaded; its events are held until it can");
                     let not_ready = Plugins::NotReady(format!("plugin `{plugin}` version {active}: {why}"));
                     let (owner, plugin) = (owner.as_str().to_owned(), plugin.name.clone());
                     troubles.push(Trouble { owner, plugin, version: active, why });

@@ -52,7 +52,9 @@ impl std::fmt::Display for Elsewhere {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let node = &self.node;
         match &self.why {
-            Some(why) => write!(f, "node {node} cannot load the version and holds its events: {why}"),
+            Some(why) => {
+                write!(f, "node {node} cannot load the version, holds its events and goes on trying: {why}")
+            }
             None => {
                 write!(f, "node {node} has not loaded the version yet: events there may meet the one before")
             }
@@ -102,7 +104,7 @@ impl Router {
         // Another node may have to compile it first.
         let behind = self.agreement.settle(self.lease + self.compile).await?;
         drop(program);
-        self.release(owner, name).await?;
+        self.release(owner.as_str(), name).await?;
         let mut elsewhere: Vec<Elsewhere> =
             behind.into_iter().map(|node| Elsewhere { node, why: None }).collect();
         for (node, why) in self.store.troubles(owner, name, number, self.clock.now()).await? {
@@ -123,11 +125,15 @@ impl Router {
     }
 
     /// Lets the events go on that were held for want of a good version.
-    async fn release(&self, owner: &Owner, name: &PluginName) -> Result<(), StoreError> {
+    pub(super) async fn release(&self, owner: &str, name: &PluginName) -> Result<(), StoreError> {
         for (carrier, view) in self.directory.carriers().iter() {
             for standing in &view.standing {
                 let Plugins::Ready(chain) = &standing.plugins else { continue };
-                if chain.links.iter().any(|l| l.plugin.owner(carrier) == *owner && l.plugin.name == *name) {
+                if chain
+                    .links
+                    .iter()
+                    .any(|l| l.plugin.owner(carrier).as_str() == owner && l.plugin.name == *name)
+                {
                     self.store.release_routings(carrier, &standing.id, self.clock.now()).await?;
                 }
             }

@@ -12,6 +12,9 @@ use crate::store::error::StoreError;
 const HEALTH_PAUSE: Duration = Duration::from_millis(50);
 /// How often changes are looked for that no wake-up told of, or that could not be read.
 const CHANGES_EVERY: Duration = Duration::from_secs(1);
+/// When a version that could not be loaded is tried again: first, and at most after doubling.
+const MEND_FIRST: Duration = Duration::from_secs(10);
+const MEND_LAST: Duration = Duration::from_secs(600);
 /// Events deleted by one statement.
 const RETENTION_BATCH: u32 = 500;
 /// How often old events are looked for.
@@ -22,6 +25,7 @@ impl Router {
         self.life.spawn("claims", self.clone().run_claims());
         self.life.spawn("lease", self.clone().run_lease());
         self.life.spawn("changes", self.clone().run_changes());
+        self.life.spawn("mending", self.clone().run_mending());
         self.life.spawn("retention", self.clone().run_retention());
     }
 
@@ -109,6 +113,35 @@ impl Router {
                     },
                 }
             }
+        }
+    }
+
+    /// Tries again to load versions that could not be loaded: the disk was full, or compiling took too long. Their events
+    /// go on when they can.
+    async fn run_mending(self) -> Result<(), StoreError> {
+        let mut wait = MEND_FIRST;
+        loop {
+            tokio::select! {
+                () = self.life.soft().cancelled() => return Ok(()),
+                () = self.clock.sleep(wait) => {}
+            }
+            let mended = async {
+                let (mended, left) = self.agreement.mend().await?;
+                for version in mended {
+                    tracing::info!(owner = version.owner, plugin = %version.plugin, version = version.version,
+                        "a version can be loaded after all; its events go on");
+                    self.release(&version.owner, &version.plugin).await?;
+                }
+                Ok::<_, StoreError>(left)
+            };
+            wait = match mended.await {
+                Ok(true) => (wait * 2).min(MEND_LAST),
+                Ok(false) => MEND_FIRST,
+                Err(why) => {
+                    tracing::warn!(%why, "versions that cannot be loaded could not be tried again");
+                    wait
+                }
+            };
         }
     }
 
