@@ -16,6 +16,10 @@ pub mod host;
 pub mod generated;
 pub mod postgres;
 
+pub mod proxy;
+
 pub mod sink;
+
+pub mod tls;
 
 pub mod wasm;

@@ -32,6 +32,8 @@ mod upkeep;
 
 pub mod registry;
 
+pub mod tokens;
+
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 

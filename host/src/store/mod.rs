@@ -26,6 +26,7 @@ mod sqlite;
 mod statements;
 mod subscriptions;
 mod tables;
+pub mod tokens;
 mod webhooks;
 pub mod work;
 mod writer;

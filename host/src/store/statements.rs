@@ -6,7 +6,7 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, carriers, claim, destinations, event_types, hand, idempotency, node, plan, plugins, postgres,
-    read, record, retention, subscriptions, tables, webhooks,
+    read, record, retention, subscriptions, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -28,6 +28,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
+        ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),
         ("hand", hand::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
