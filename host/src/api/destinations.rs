@@ -1,5 +1,6 @@
 //! `/v1/carriers/{carrier}/destinations`: addresses and their credentials, which go in and never come back out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, State};
@@ -28,6 +29,7 @@ use crate::carrier::{Destination, DestinationState};
 use crate::clock::Clock;
 use crate::event::{CarrierId, DestinationName};
 use crate::store::Store;
+use crate::store::work::Lane;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -102,13 +104,20 @@ async fn list(
     of: OfCarrier,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
     Search(page): Search<PageQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let page = page.try_into()?;
     let all = store.destinations(&of.carrier).await?;
     let cut =
         List::cut(all, &page, |one| one.name.as_str(), |one| DestinationView::of(&one, checks.as_ref()));
-    let mut items = cut.items.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let tokens: HashMap<_, _> = store.tokens(&of.carrier).await?.into_iter().collect();
+    let now = clock.now();
+    let kept = |view: DestinationView| {
+        let token = tokens.get(&view.name);
+        view.keeping(&of.carrier, token, checks.as_ref(), now)
+    };
+    let mut items = cut.items.into_iter().map(|view| view.map(kept)).collect::<Result<Vec<_>, _>>()?;
     for handshake in store.handshakes(&of.carrier).await? {
         if let Some(view) = items.iter_mut().find(|view| view.name == handshake.destination) {
             view.handshake = Some(HandshakeView::from(handshake));
@@ -124,16 +133,20 @@ async fn get(
     of: OfCarrier,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
     Part(part): Part<NamePart>,
 ) -> Result<impl IntoResponse, Problem> {
-    Ok(axum::Json(handshakes::view(&store, &of.carrier, &part.destination, checks.as_ref()).await?))
+    let lane = Lane { carrier: of.carrier, destination: part.destination };
+    let view = handshakes::view(&store, &lane.carrier, &lane.destination, checks.as_ref()).await?;
+    let token = store.token(&lane).await?;
+    Ok(axum::Json(view.keeping(&lane.carrier, token.as_ref(), checks.as_ref(), clock.now())))
 }
 
 /// Make or replace a destination
 ///
-/// Members that are absent take their defaults, except `headers` and `signing`, which stay as they were. A generated
-/// signing secret is in this answer and never again. With a `handshake` the receiver is asked for its permission before this
-/// is answered, unless it has given just this before.
+/// Members that are absent take their defaults, except `headers`, `signing`, `auth`, `shared_secret` and `tls`, which stay as
+/// they were. A generated signing secret is in this answer and never again. With a `handshake` the receiver is asked for its
+/// permission before this is answered, unless it has given just this before.
 #[utoipa::path(put, path = "/v1/carriers/{carrier}/destinations/{destination}", tag = "destinations",
     request_body = DestinationBody, responses(
     (status = 200, description = "It was replaced", body = DestinationView),
@@ -149,7 +162,7 @@ async fn put(
     let checks = checks.as_ref();
     let earlier = find(&store, &of.carrier, &part.destination).await?;
     let before = earlier.as_ref().map(|one| open(one, checks)).transpose()?.unwrap_or_default();
-    let (spec, secrets, fresh) = body.apply(before, checks);
+    let (spec, secrets, fresh) = body.apply(before, checks)?;
     checks.destination(&spec, &secrets)?;
     for one in store.subscriptions(&of.carrier).await? {
         // It may have been there before, or a subscription outlived it.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
+use super::fault::explain;
 use super::http::Sender;
 use super::mask::Mask;
 use super::request::plain_value;
@@ -49,20 +50,17 @@ impl Sender {
         let Way::Http(http) = &target.way else {
             return withheld("only destinations of kind `http` can be asked".to_owned());
         };
-        if let Some(blocked) = target.literal().and_then(|ip| self.policy.check(ip).err()) {
-            return withheld(blocked.to_string());
-        }
         let mut request = reqwest::Request::new(http::Method::OPTIONS, http.url.clone());
         let agent = http.headers.get(USER_AGENT).cloned();
         fill(request.headers_mut(), spec, callback, agent);
-        match tokio::time::timeout(DEADLINE, self.client.execute(request)).await {
+        match tokio::time::timeout(DEADLINE, self.clients.execute(request, http.tls.as_deref())).await {
             Ok(Ok(answer)) => match judge(spec, answer.status().as_u16(), answer.headers()) {
                 Reply::Withheld { why } => withheld(why),
                 granted => granted,
             },
             Ok(Err(error)) => {
-                let (_, why) = super::http::fault(error);
-                withheld(format!("no answer: {}", why.unwrap_or_default()))
+                let (_, why) = explain(error);
+                withheld(format!("no answer: {why}"))
             }
             Err(_) => withheld(format!("no answer within {} s", DEADLINE.as_secs())),
         }

@@ -34,6 +34,8 @@ mod upkeep;
 
 pub mod registry;
 
+pub mod tokens;
+
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use super::db::{Conn, on_db, sql, text};
 use super::error::StoreError;
 use super::rows::{Reading, json};
+use super::tokens::DELETE_TOKENS_OF;
 use super::{Store, Wake, lane};
 use crate::carrier::{Destination, DestinationState};
 use crate::clock::Millis;
@@ -124,7 +125,8 @@ impl Store {
         .await
     }
 
-    /// Whether there was such a destination. Its open deliveries are cancelled, those under way included.
+    /// Whether there was such a destination. Its open deliveries are cancelled, those under way included, and its
+    /// token goes with it.
     ///
     /// # Errors
     /// What the database says.
@@ -172,7 +174,7 @@ pub(super) async fn release(conn: &mut Conn, lane: &str, now: Millis) -> Result<
     Ok(())
 }
 
-/// Removes a destination and cancels its open deliveries, within a step. Whether there was one.
+/// Removes a destination with its token and cancels its open deliveries, within a step. Whether there was one.
 pub(super) async fn delete(
     conn: &mut Conn,
     carrier: &CarrierId,
@@ -188,6 +190,12 @@ pub(super) async fn delete(
         return Ok(false);
     }
     super::handshakes::forget(conn, carrier, name).await?;
+    on_db!(&mut *conn, |c| sqlx::query(DELETE_TOKENS_OF)
+        .bind(carrier.as_str())
+        .bind(name.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
     let lane = lane(carrier.as_str(), name.as_str());
     for sql in [CANCEL_WAITING, CANCEL_TAKEN, CANCEL_HELD] {
         on_db!(&mut *conn, |c| sqlx::query(sql).bind(lane.as_str()).execute(c).await?.rows_affected());

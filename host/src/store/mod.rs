@@ -31,6 +31,7 @@ mod sqlite;
 mod statements;
 mod subscriptions;
 mod tables;
+pub mod tokens;
 mod webhooks;
 pub mod work;
 mod writer;

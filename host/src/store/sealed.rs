@@ -10,6 +10,7 @@ use super::db::{on_db, sql};
 use super::error::StoreError;
 use super::rows::Reading;
 use crate::carrier::KeyId;
+use crate::carrier::auth::token_context;
 use crate::carrier::destination::secrets_context;
 use crate::clock::Millis;
 use crate::event::NodeId;
@@ -22,6 +23,10 @@ sql! {
         ORDER BY api_key, key LIMIT $3";
     RESEAL_ANSWER = "UPDATE idempotency SET body = $3 WHERE api_key = $1 AND key = $2 AND body = $4";
     FORGET_ANSWER = "DELETE FROM idempotency WHERE api_key = $1 AND key = $2 AND body = $3";
+    SEALED_TOKENS = "SELECT carrier, destination, sealed FROM tokens WHERE (carrier, destination) > ($1, $2) \
+        ORDER BY carrier, destination LIMIT $3";
+    RESEAL_TOKEN = "UPDATE tokens SET sealed = $3 WHERE carrier = $1 AND destination = $2 AND sealed = $4";
+    FORGET_TOKEN = "DELETE FROM tokens WHERE carrier = $1 AND destination = $2 AND sealed = $3";
     TELL_KEYS = "UPDATE nodes SET master_keys = $2 WHERE id = $1";
     NODES_ALIVE = "SELECT id, master_keys FROM nodes WHERE id <> $1 AND expires_ms >= $2 ORDER BY id";
 }
@@ -71,6 +76,17 @@ pub const PLACES: &[Place] = &[
         write: RESEAL_ANSWER,
         forget: Some(FORGET_ANSWER),
         context: |row, api_key, key| Ok(answer_context(&row.name("api_key", api_key)?, key)),
+    },
+    Place {
+        what: "access token",
+        table: "tokens",
+        form: Form::Bytes,
+        read: SEALED_TOKENS,
+        write: RESEAL_TOKEN,
+        forget: Some(FORGET_TOKEN),
+        context: |row, carrier, destination| {
+            Ok(token_context(&row.name("carrier", carrier)?, &row.name("destination", destination)?))
+        },
     },
 ];
 

@@ -6,7 +6,7 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node,
-    notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables,
+    notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables, tokens,
     webhooks,
 };
 
@@ -30,6 +30,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
+        ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),
         ("search", search::STATEMENTS),
         ("hand", hand::STATEMENTS),

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod auth;
 mod endpoint;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
