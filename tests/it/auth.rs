@@ -15,6 +15,7 @@ on_both! {
     a_token_is_fetched_once_shown_and_outlives_the_host,
     a_failure_to_get_a_token_is_recorded_and_retried,
     a_refused_token_is_dropped_for_good,
+    a_registered_webhook_has_a_token_of_its_own_and_says_until_when,
 }
 
 fn is_call(request: &Request) -> bool {
@@ -158,6 +159,39 @@ async fn a_refused_token_is_dropped_for_good(data: &Data) {
     let acme = acme.at(&host.admin);
     let delivery = acme.delivery_in("evt", "delivered").await;
     assert_eq!((calls(&sink), &delivery["attempts_made"]), (1, &json!(2)));
+    host.end().await;
+}
+
+async fn a_registered_webhook_has_a_token_of_its_own_and_says_until_when(data: &Data) {
+    let sink = Sink::start().await;
+    give_tokens(&sink);
+    let host = TestHost::on_manual_clock(data).await;
+    let acme = host.admin.carrier("acme").await;
+    let settings = json!({ "type": "OaUth2", "grant_type": "client_credentials", "client_id": "router",
+        "client_secret": "hush", "token_url": sink.url("/token"), "additional_headers": { "x-gateway-key": "hush" } });
+    for path in ["/one", "/two"] {
+        let body = json!({ "EVENT_ID": 11, "HTTP_POST_ADDRESS": sink.url(path),
+            "HEADERS": { "Authorization": settings } });
+        acme.api.post("/webhooks/register", &body).await.ok();
+    }
+    acme.post("evt", &json!({})).await;
+    sink.wait("both", |all| all.iter().filter(|r| !is_call(r)).count() == 2).await;
+    acme.settled().await;
+    let requests = sink.requests();
+    let called: Vec<_> = requests.iter().filter(|r| is_call(r)).map(|r| r.header("x-gateway-key")).collect();
+    assert_eq!(called, ["hush", "hush"], "one call for each subscription");
+    assert!(
+        requests
+            .iter()
+            .filter(|r| !is_call(r))
+            .all(|r| r.header("authorization").starts_with("Bearer hush-"))
+    );
+    let listed = acme.api.get("/webhooks/subscribed").await.ok();
+    assert!(!listed.to_string().contains("hush"), "{listed:#}");
+    for one in listed["subscriptions"].as_array().unwrap() {
+        let shown = &one["REGISTERED_PAYLOAD"]["HEADERS"]["Authorization"];
+        assert_eq!((&shown["expires_at"], &shown["access_token"]), (&json!(T0.0 + 3_600_000), &json!("***")));
+    }
     host.end().await;
 }
 

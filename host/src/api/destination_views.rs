@@ -168,6 +168,21 @@ pub(super) fn open(destination: &Destination, checks: &dyn Checks) -> Result<Des
     serde_json::from_slice(&plain).map_err(|error| unreadable(&error))
 }
 
+/// When the token that is kept for a destination ends, if it is one that its settings (by their fingerprint) lead to.
+pub(super) fn token_end(
+    (carrier, name): (&CarrierId, &DestinationName),
+    token: Option<&StoredToken>,
+    fingerprint: [u8; 32],
+    checks: &dyn Checks,
+    now: Millis,
+) -> Option<Millis> {
+    let token = token.filter(|token| now < token.expires)?;
+    // One that does not open is as good as none: it is fetched anew.
+    let plain = checks.open(&token_context(carrier, name), &token.sealed).ok()?;
+    let kept: Token = serde_json::from_slice(&plain).ok()?;
+    (kept.fingerprint == fingerprint).then_some(token.expires)
+}
+
 /// A destination, its secrets hidden.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DestinationView {
@@ -254,7 +269,7 @@ impl DestinationView {
         })
     }
 
-    /// With the end of the token that is kept for it, when it is one that its settings still lead to.
+    /// With the end of the token that is kept for it.
     pub(super) fn keeping(
         mut self,
         carrier: &CarrierId,
@@ -262,15 +277,10 @@ impl DestinationView {
         checks: &dyn Checks,
         now: Millis,
     ) -> Self {
-        let context = token_context(carrier, &self.name);
-        // One that does not open is as good as none: it is fetched anew.
-        let opened = |token: &StoredToken| checks.open(&context, &token.sealed).ok();
-        if let Some(token) = token.filter(|token| now < token.expires)
-            && let Some(auth) = &mut self.auth
-            && let Some(kept) = opened(token).and_then(|plain| serde_json::from_slice::<Token>(&plain).ok())
-            && auth.fingerprint == Some(kept.fingerprint)
+        if let Some(auth) = &mut self.auth
+            && let Some(fingerprint) = auth.fingerprint
         {
-            auth.expires_at_ms = Some(token.expires);
+            auth.expires_at_ms = token_end((carrier, &self.name), token, fingerprint, checks, now);
         }
         self
     }

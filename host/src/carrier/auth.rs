@@ -160,6 +160,16 @@ impl OAuth2 {
         needed.into_iter().find(|(name, value)| value.is_none() && !optional(name)).map(|(name, _)| name)
     }
 
+    /// What must not be shown: the client's secret, the password, and what further parameters and headers hold.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let password = match &self.grant {
+            Grant::ClientCredentials => None,
+            Grant::Password { password, .. } => Some(password),
+        };
+        let named = self.client_secret.iter().chain(password);
+        named.chain(self.parameters.values()).chain(self.additional_headers.values()).map(String::as_str)
+    }
+
     /// The form of a token call: every parameter, without what only controls the call.
     pub fn form(&self) -> Vec<(&str, &str)> {
         let mut form = vec![("grant_type", self.grant.as_str())];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::fault::explain;
+use super::fault::{SendError, explain};
 use super::http::Sender;
 use super::mask::Mask;
 use super::request::plain_value;
@@ -58,10 +58,8 @@ impl Sender {
                 Reply::Withheld { why } => withheld(why),
                 granted => granted,
             },
-            Ok(Err(error)) => {
-                let (_, why) = explain(error);
-                withheld(format!("no answer: {why}"))
-            }
+            Ok(Err(SendError::Blocked(blocked))) => withheld(blocked.to_string()),
+            Ok(Err(error)) => withheld(format!("no answer: {}", explain(error).1)),
             Err(_) => withheld(format!("no answer within {} s", DEADLINE.as_secs())),
         }
     }

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use http::header::{HeaderMap, HeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::carrier::Auth;
 use crate::carrier::destination::DestinationSecrets;
 use crate::secrets::MASK;
 
@@ -41,7 +42,13 @@ impl Mask {
     pub(super) fn of(secrets: &DestinationSecrets) -> Self {
         let headers = secrets.headers.values().map(String::as_str);
         let signing = secrets.signing.iter().map(|one| one.secret.as_str());
-        Self::hiding(headers.chain(signing))
+        let shared = secrets.shared_secret.as_deref();
+        let fetched: Vec<&str> = match &secrets.auth {
+            Some(Auth::OAuth2(settings)) => settings.secrets().collect(),
+            // In the headers of every request.
+            Some(Auth::Basic { .. } | Auth::Bearer { .. }) | None => Vec::new(),
+        };
+        Self::hiding(headers.chain(signing).chain(shared).chain(fetched))
     }
 
     /// Hides these.

@@ -49,14 +49,14 @@ pub(super) struct HttpTarget {
     /// marked as sensitive.
     pub(super) headers: HeaderMap,
     pub(super) signer: Signer,
-    /// What must not be kept when a receiver repeats it.
-    pub(super) mask: Mask,
-    /// `eventid` and `eventname`, where the subscription says them and not the event.
-    pub(super) event: Option<(HeaderValue, HeaderValue)>,
     /// Where `authorization` comes from when it has to be fetched; until then a stand-in is among the headers.
     pub(super) tokens: Option<Arc<TokenSource>>,
     /// Certificates of its own.
     pub(super) tls: Option<Arc<ClientTls>>,
+    /// What must not be kept when a receiver repeats it.
+    pub(super) mask: Mask,
+    /// `eventid` and `eventname`, where the subscription says them and not the event.
+    pub(super) event: Option<(HeaderValue, HeaderValue)>,
 }
 
 /// Why a destination was refused. Never holds a secret.
@@ -182,16 +182,9 @@ impl HttpTarget {
         headers.extend(headers::check(&secrets.headers)?);
         let tokens = auth::compile(&mut headers, secrets, policy)?;
         let tls = secrets.tls.as_ref().map(ClientTls::compile).transpose()?.map(Arc::new);
-        Ok(Self {
-            url,
-            method: spec.method,
-            headers,
-            signer: Signer::compile(&secrets.signing)?,
-            tokens,
-            tls,
-            mask: Mask::of(secrets),
-            event: None,
-        })
+        let signer = Signer::compile(&secrets.signing)?;
+        let mask = Mask::of(secrets).with(&headers);
+        Ok(Self { url, method: spec.method, headers, signer, tokens, tls, mask, event: None })
     }
 }
 

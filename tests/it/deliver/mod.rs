@@ -5,6 +5,7 @@
 mod auth;
 mod endpoint;
 mod tls;
+mod tokens;
 
 use std::sync::Arc;
 use std::time::Duration;

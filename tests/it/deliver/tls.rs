@@ -146,8 +146,7 @@ async fn the_proxy_connects_and_sees_no_request_over_tls() {
     let head = proxy.heads().remove(0);
     let place = sink.url("").replace("https://", "");
     assert_eq!(head[0], format!("CONNECT {place} HTTP/1.1"));
-    let authorization =
-        head.iter().find_map(|line| line.to_lowercase().starts_with("proxy-auth").then_some(line));
+    let authorization = head.iter().find(|line| line.to_lowercase().starts_with("proxy-auth"));
     // `us@er:hush` in base64.
     assert!(authorization.is_some_and(|line| line.ends_with("Basic dXNAZXI6aHVzaA==")), "{head:?}");
     assert_eq!((proxy.heads().len(), sink.count()), (1, 1));

@@ -117,12 +117,10 @@ async fn what_is_wrong_with_an_authentication_is_named() {
         let mut body = json!({"kind": "http", "url": "https://example.com/in"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let answer = bench.call(&acme, "PUT", MAIN, &body.to_string()).await;
-        assert_eq!(
-            (answer.code(), &answer.json["field"]),
-            ((422, "invalid_body"), &json!(field)),
-            "{}",
-            answer.text
-        );
+        assert_eq!(answer.code(), (422, "invalid_body"), "{}", answer.text);
+        // What cannot even be read is named as closely as the reader knows it.
+        let named = answer.json["field"].as_str().unwrap();
+        assert!(named == field || (field == "auth" && named.starts_with("auth.")), "{}", answer.text);
         assert!(!answer.text.contains("hush"), "{}", answer.text);
     }
 }

@@ -57,7 +57,7 @@ pub(super) async fn update(
         let (name, now) = (&destination.name, desk.clock.now());
         desk.store.set_destination_state(&of.carrier, name, DestinationState::Enabled, None, now).await?;
     }
-    Ok(axum::Json(views::payload(&one.webhook, destination, &secrets)))
+    Ok(axum::Json(views::payload(&one.webhook, destination, &secrets, None)))
 }
 
 fn lay_over(

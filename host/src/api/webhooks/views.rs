@@ -5,13 +5,15 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{Registered, headers};
-use crate::api::destination_views::open;
+use crate::api::destination_views::{open, token_end};
 use crate::api::problem::Problem;
 use crate::api::state::Checks;
 use crate::carrier::destination::DestinationSecrets;
-use crate::carrier::{Destination, Webhook};
+use crate::carrier::{Auth, Destination, Webhook};
+use crate::clock::Millis;
 use crate::event::{CarrierId, SubscriptionId};
 use crate::secrets::MASK;
+use crate::store::tokens::StoredToken;
 
 /// A registration.
 #[derive(Debug, Serialize, ToSchema)]
@@ -42,11 +44,27 @@ pub struct Subscribed {
 impl Record {
     /// A registration as its carrier may see it.
     pub(super) fn of(one: &Registered, checks: &dyn Checks) -> Result<Self, Problem> {
-        let secrets = open(&one.destination, checks)?;
+        Self::keeping(one, None, checks, one.destination.updated)
+    }
+
+    /// The same at `now`, with the end of the token that is kept for it.
+    pub(super) fn keeping(
+        one: &Registered,
+        token: Option<&StoredToken>,
+        checks: &dyn Checks,
+        now: Millis,
+    ) -> Result<Self, Problem> {
+        let destination = &one.destination;
+        let secrets = open(destination, checks)?;
+        let whose = (&destination.carrier, &destination.name);
+        let expires = match &secrets.auth {
+            Some(Auth::OAuth2(settings)) => token_end(whose, token, settings.fingerprint(), checks, now),
+            _ => None,
+        };
         Ok(Self {
             subscription_id: one.subscription.id.clone(),
             event: one.webhook.event_name.clone(),
-            registered_payload: payload(&one.webhook, &one.destination, &secrets),
+            registered_payload: payload(&one.webhook, destination, &secrets, expires),
             organization_id: None,
             signing_secret: None,
         })
@@ -58,12 +76,13 @@ pub(super) fn payload(
     webhook: &Webhook,
     destination: &Destination,
     secrets: &DestinationSecrets,
+    expires: Option<Millis>,
 ) -> Map<String, Value> {
     let mut payload = webhook.registered.clone();
     if let Some(url) = &destination.spec.url {
         payload.insert("HTTP_POST_ADDRESS".to_owned(), url.as_str().into());
     }
-    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, None) {
+    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, expires.map(|at| at.0)) {
         payload.insert("HEADERS".to_owned(), headers);
     }
     if secrets.shared_secret.is_some() {

@@ -134,8 +134,8 @@ pub(super) fn compile(
         }
         Some(Auth::OAuth2(settings)) => {
             let source = TokenSource::compile(settings, policy)?;
-            // It keeps the header's place until there is a token, and is what the record of an attempt shows.
-            (HeaderValue::from_static("Bearer"), Some(Arc::new(source)))
+            // It keeps the header's place until there is a token.
+            (HeaderValue::from_static(MASK), Some(Arc::new(source)))
         }
     };
     add(headers, "auth", AUTHORIZATION, value)?;
@@ -336,7 +336,7 @@ mod tests {
             ),
             (
                 oauth(|o| o.scope = Some("hush".repeat(MAX_FORM_BYTES))),
-                "auth: the form of a token call has 65607 bytes, the limit is 16384",
+                "auth: the form of a token call has 65609 bytes, the limit is 16384",
             ),
             (
                 oauth(|o| o.additional_headers = [("host".to_owned(), "hush".to_owned())].into()),
@@ -350,6 +350,6 @@ mod tests {
         }
         let optional = ["client_id".to_owned(), "client_secret".to_owned()].to_vec();
         let bare = OAuth2 { client_id: None, client_secret: None, optional_params: optional, ..settings() };
-        assert_eq!(with(&auth(Auth::OAuth2(bare))).unwrap()[AUTHORIZATION], "Bearer");
+        assert_eq!(with(&auth(Auth::OAuth2(bare))).unwrap()[AUTHORIZATION], MASK);
     }
 }

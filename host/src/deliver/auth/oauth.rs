@@ -126,11 +126,7 @@ impl TokenSource {
         headers.insert(USER_AGENT, USER_AGENT_VALUE);
         headers.extend(headers::check(&settings.additional_headers)?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        let mut secrets: Vec<String> = settings.parameters.values().cloned().collect();
-        secrets.extend(settings.client_secret.clone());
-        if let Grant::Password { password, .. } = &settings.grant {
-            secrets.push(password.clone());
-        }
+        let secrets = settings.secrets().map(str::to_owned).collect();
         Ok(Self { url, headers, form: form.into(), secrets, fingerprint: settings.fingerprint() })
     }
 
