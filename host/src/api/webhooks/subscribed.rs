@@ -1,14 +1,17 @@
 //! `GET /webhooks/subscribed`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 
+use super::Registered;
 use super::error::Failures;
 use super::views::{Record, Subscribed};
 use crate::api::problem::Problem;
 use crate::api::proof::Own;
 use crate::api::state::Checks;
+use crate::clock::Clock;
 use crate::store::Store;
 
 /// List webhooks
@@ -20,8 +23,11 @@ pub(super) async fn subscribed(
     of: Own,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
 ) -> Result<axum::Json<Subscribed>, Problem> {
     let all = super::all(&store, &of.carrier).await?;
-    let records = all.iter().map(|one| Record::of(one, checks.as_ref()));
-    Ok(axum::Json(Subscribed { subscriptions: records.collect::<Result<_, _>>()? }))
+    let tokens: HashMap<_, _> = store.tokens(&of.carrier).await?.into_iter().collect();
+    let now = clock.now();
+    let record = |one: &Registered| Record::of(one, tokens.get(&one.destination.name), checks.as_ref(), now);
+    Ok(axum::Json(Subscribed { subscriptions: all.iter().map(record).collect::<Result<_, _>>()? }))
 }

@@ -8,10 +8,13 @@ use super::{Registered, headers};
 use crate::api::destination_views::open;
 use crate::api::problem::Problem;
 use crate::api::state::Checks;
+use crate::carrier::auth::{Auth, Token, token_context};
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, Webhook};
+use crate::clock::Millis;
 use crate::event::{CarrierId, SubscriptionId};
 use crate::secrets::MASK;
+use crate::store::tokens::StoredToken;
 
 /// A registration.
 #[derive(Debug, Serialize, ToSchema)]
@@ -41,33 +44,57 @@ pub struct Subscribed {
 
 impl Record {
     /// A registration as its carrier may see it.
-    pub(super) fn of(one: &Registered, checks: &dyn Checks) -> Result<Self, Problem> {
+    pub(super) fn of(
+        one: &Registered,
+        token: Option<&StoredToken>,
+        checks: &dyn Checks,
+        now: Millis,
+    ) -> Result<Self, Problem> {
         let secrets = open(&one.destination, checks)?;
+        let expires = kept_until(&one.destination, &secrets, token, checks, now);
         Ok(Self {
             subscription_id: one.subscription.id.clone(),
             event: one.webhook.event_name.clone(),
-            registered_payload: payload(&one.webhook, &one.destination, &secrets),
+            registered_payload: payload(&one.webhook, &one.destination, &secrets, expires),
             organization_id: None,
             signing_secret: None,
         })
     }
 }
 
-/// What was registered, with the address and the headers that it has now.
+/// What was registered, with the address and the headers that it has now. `expires` is when the token ends that is kept.
 pub(super) fn payload(
     webhook: &Webhook,
     destination: &Destination,
     secrets: &DestinationSecrets,
+    expires: Option<Millis>,
 ) -> Map<String, Value> {
     let mut payload = webhook.registered.clone();
     if let Some(url) = &destination.spec.url {
         payload.insert("HTTP_POST_ADDRESS".to_owned(), url.as_str().into());
     }
-    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, None) {
+    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, expires) {
         payload.insert("HEADERS".to_owned(), headers);
     }
     if secrets.shared_secret.is_some() {
         payload.insert("AUTH_TOKEN".to_owned(), MASK.into());
     }
     payload
+}
+
+/// When the token ends that is kept for a registration, while it is one that its settings lead to.
+pub(super) fn kept_until(
+    destination: &Destination,
+    secrets: &DestinationSecrets,
+    token: Option<&StoredToken>,
+    checks: &dyn Checks,
+    now: Millis,
+) -> Option<Millis> {
+    let Some(Auth::OAuth2(settings)) = &secrets.auth else { return None };
+    let token = token.filter(|token| now < token.expires)?;
+    let context = token_context(&destination.carrier, &destination.name);
+    // One that does not open is as good as none: it is fetched anew.
+    let plain = checks.open(&context, &token.sealed).ok()?;
+    let kept: Token = serde_json::from_slice(&plain).ok()?;
+    (kept.fingerprint == settings.fingerprint()).then_some(token.expires)
 }
