@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::api::problem::Problem;
 use crate::carrier::auth::{Auth, OAuth2, OAuth2Error};
 use crate::carrier::destination::DestinationSecrets;
+use crate::clock::Millis;
 use crate::secrets::MASK;
 
 const AUTHORIZATION: &str = "Authorization";
@@ -111,9 +112,8 @@ fn lay_over(settings: &mut Map<String, Value>, change: Map<String, Value>) {
     }
 }
 
-/// `HEADERS` as it is shown: every value and every secret masked. `expires` is when the cached token ends, in Unix
-/// milliseconds.
-pub(super) fn shown(secrets: &DestinationSecrets, listed: bool, expires: Option<i64>) -> Option<Value> {
+/// `HEADERS` as it is shown: every value and every secret masked. `expires` is when the token ends that is kept.
+pub(super) fn shown(secrets: &DestinationSecrets, listed: bool, expires: Option<Millis>) -> Option<Value> {
     let mask = || Value::from(MASK);
     let mut object: Map<String, Value> = secrets.headers.keys().map(|name| (name.clone(), mask())).collect();
     match &secrets.auth {
@@ -121,7 +121,7 @@ pub(super) fn shown(secrets: &DestinationSecrets, listed: bool, expires: Option<
         Some(Auth::OAuth2(settings)) => {
             let mut settings = settings.masked().to_webhook();
             if let Some(expires) = expires {
-                settings.insert("expires_at".to_owned(), expires.into());
+                settings.insert("expires_at".to_owned(), expires.0.into());
                 settings.insert("access_token".to_owned(), mask());
             }
             object.insert(AUTHORIZATION.to_owned(), settings.into());
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn everything_that_could_be_a_secret_is_masked() {
         let all = secrets(json!({ "x-key": "k3y", "Authorization": oauth_object() }));
-        let shown = shown(&all, true, Some(5)).unwrap();
+        let shown = shown(&all, true, Some(Millis(5))).unwrap();
         let expected = json!([{ "x-key": "***", "Authorization": { "type": "oauth2",
             "grant_type": "client_credentials", "client_id": "router", "client_secret": "***", "scope": "events.write",
             "token_url": "https://login.example/token", "audience": "https://hooks.example",

@@ -47,7 +47,7 @@ pub(super) async fn register(
     room("subscriptions", desk.store.subscriptions(carrier).await?.len(), desk.limits.subscriptions)?;
     room("destinations", desk.store.destinations(carrier).await?.len(), desk.limits.destinations)?;
     desk.store.put_webhook(made.subscription.clone(), made.destination.clone()).await?;
-    let record = Record::of(&made, checks)?;
+    let record = Record::of(&made, None, checks, desk.clock.now())?;
     Ok(axum::Json(Record { signing_secret: fresh, ..record }))
 }
 

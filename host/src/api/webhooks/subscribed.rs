@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 
+use super::Registered;
 use super::error::Failures;
 use super::views::{Record, Subscribed};
 use crate::api::problem::Problem;
@@ -27,7 +28,6 @@ pub(super) async fn subscribed(
     let all = super::all(&store, &of.carrier).await?;
     let tokens: HashMap<_, _> = store.tokens(&of.carrier).await?.into_iter().collect();
     let now = clock.now();
-    let records =
-        all.iter().map(|one| Record::keeping(one, tokens.get(&one.destination.name), checks.as_ref(), now));
-    Ok(axum::Json(Subscribed { subscriptions: records.collect::<Result<_, _>>()? }))
+    let record = |one: &Registered| Record::of(one, tokens.get(&one.destination.name), checks.as_ref(), now);
+    Ok(axum::Json(Subscribed { subscriptions: all.iter().map(record).collect::<Result<_, _>>()? }))
 }

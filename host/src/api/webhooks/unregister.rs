@@ -11,6 +11,7 @@ use crate::api::extract::Part;
 use crate::api::problem::Problem;
 use crate::api::proof::Own;
 use crate::api::state::Checks;
+use crate::clock::Clock;
 use crate::store::Store;
 
 /// Remove a webhook
@@ -23,10 +24,12 @@ pub(super) async fn unregister(
     of: Own,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
     Part(part): Part<IdPart>,
 ) -> Result<axum::Json<Record>, Problem> {
     let one = existing(&store, &of.carrier, &part.subscription).await?;
-    let record = Record::of(&one, checks.as_ref())?;
+    // Its token goes with it.
+    let record = Record::of(&one, None, checks.as_ref(), clock.now())?;
     if !store.delete_webhook(&of.carrier, &one.subscription.id, &one.webhook.destination).await? {
         return Err(Problem::missing("subscription"));
     }

@@ -16,6 +16,7 @@ use crate::api::problem::{Code, Problem};
 use crate::api::proof::Own;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::{Destination, DestinationKind, DestinationState};
+use crate::store::work::Lane;
 
 /// What can be changed, for the document.
 #[derive(Debug)]
@@ -57,7 +58,10 @@ pub(super) async fn update(
         let (name, now) = (&destination.name, desk.clock.now());
         desk.store.set_destination_state(&of.carrier, name, DestinationState::Enabled, None, now).await?;
     }
-    Ok(axum::Json(views::payload(&one.webhook, destination, &secrets, None)))
+    let lane = Lane { carrier: of.carrier, destination: destination.name.clone() };
+    let token = desk.store.token(&lane).await?;
+    let expires = views::kept_until(destination, &secrets, token.as_ref(), checks, desk.clock.now());
+    Ok(axum::Json(views::payload(&one.webhook, destination, &secrets, expires)))
 }
 
 fn lay_over(

@@ -8,8 +8,9 @@ use super::{Registered, headers};
 use crate::api::destination_views::{open, token_end};
 use crate::api::problem::Problem;
 use crate::api::state::Checks;
+use crate::carrier::auth::Auth;
 use crate::carrier::destination::DestinationSecrets;
-use crate::carrier::{Auth, Destination, Webhook};
+use crate::carrier::{Destination, Webhook};
 use crate::clock::Millis;
 use crate::event::{CarrierId, SubscriptionId};
 use crate::secrets::MASK;
@@ -43,35 +44,25 @@ pub struct Subscribed {
 
 impl Record {
     /// A registration as its carrier may see it.
-    pub(super) fn of(one: &Registered, checks: &dyn Checks) -> Result<Self, Problem> {
-        Self::keeping(one, None, checks, one.destination.updated)
-    }
-
-    /// The same at `now`, with the end of the token that is kept for it.
-    pub(super) fn keeping(
+    pub(super) fn of(
         one: &Registered,
         token: Option<&StoredToken>,
         checks: &dyn Checks,
         now: Millis,
     ) -> Result<Self, Problem> {
-        let destination = &one.destination;
-        let secrets = open(destination, checks)?;
-        let whose = (&destination.carrier, &destination.name);
-        let expires = match &secrets.auth {
-            Some(Auth::OAuth2(settings)) => token_end(whose, token, settings.fingerprint(), checks, now),
-            _ => None,
-        };
+        let secrets = open(&one.destination, checks)?;
+        let expires = kept_until(&one.destination, &secrets, token, checks, now);
         Ok(Self {
             subscription_id: one.subscription.id.clone(),
             event: one.webhook.event_name.clone(),
-            registered_payload: payload(&one.webhook, destination, &secrets, expires),
+            registered_payload: payload(&one.webhook, &one.destination, &secrets, expires),
             organization_id: None,
             signing_secret: None,
         })
     }
 }
 
-/// What was registered, with the address and the headers that it has now.
+/// What was registered, with the address and the headers that it has now. `expires` is when the token ends that is kept.
 pub(super) fn payload(
     webhook: &Webhook,
     destination: &Destination,
@@ -82,11 +73,23 @@ pub(super) fn payload(
     if let Some(url) = &destination.spec.url {
         payload.insert("HTTP_POST_ADDRESS".to_owned(), url.as_str().into());
     }
-    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, expires.map(|at| at.0)) {
+    if let Some(headers) = headers::shown(secrets, webhook.headers_listed, expires) {
         payload.insert("HEADERS".to_owned(), headers);
     }
     if secrets.shared_secret.is_some() {
         payload.insert("AUTH_TOKEN".to_owned(), MASK.into());
     }
     payload
+}
+
+/// When the token ends that is kept for a registration, while it is one that its settings lead to.
+pub(super) fn kept_until(
+    destination: &Destination,
+    secrets: &DestinationSecrets,
+    token: Option<&StoredToken>,
+    checks: &dyn Checks,
+    now: Millis,
+) -> Option<Millis> {
+    let Some(Auth::OAuth2(settings)) = &secrets.auth else { return None };
+    token_end((&destination.carrier, &destination.name), token, settings.fingerprint(), checks, now)
 }
