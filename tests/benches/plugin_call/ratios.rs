@@ -45,7 +45,8 @@ fn ratios(a: &dyn Fn(), b: &dyn Fn()) -> Vec<f64> {
         work();
         watch.elapsed().as_secs_f64()
     };
-    (a(), b());
+    a();
+    b();
     let mut ratios: Vec<f64> = (0..ROUNDS).map(|_| time(a) / time(b)).collect();
     ratios.sort_by(f64::total_cmp);
     ratios
