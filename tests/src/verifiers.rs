@@ -98,7 +98,6 @@ fn interpreter() -> PathBuf {
     folder().join("venv/bin/python")
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the packages are cannot be known otherwise")]
 fn folder() -> PathBuf {
     let folder = std::env::var_os(VARIABLE).unwrap_or_else(|| {
         panic!(
