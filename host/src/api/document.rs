@@ -151,8 +151,10 @@ get /v1/plugins/{plugin}
 get /v1/plugins/{plugin}/versions
 get /v1/plugins/{plugin}/versions/{version}
 post /v1/carriers
+post /v1/carriers/{carrier}/deliveries/cancel
 post /v1/carriers/{carrier}/deliveries/retry
 post /v1/carriers/{carrier}/deliveries/{delivery}/cancel
+post /v1/carriers/{carrier}/deliveries/{delivery}/resend
 post /v1/carriers/{carrier}/deliveries/{delivery}/retry
 post /v1/carriers/{carrier}/destinations/{destination}/disable
 post /v1/carriers/{carrier}/destinations/{destination}/enable
