@@ -22,7 +22,7 @@ use crate::carrier::destination::secrets_context;
 use crate::carrier::{Limits, Role};
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
-use crate::deliver::{AddressPolicy, Sender};
+use crate::deliver::{AddressPolicy, Sender, SenderParts};
 use crate::doors::Doors;
 use crate::event::{NodeId, time_ordered};
 use crate::ingest::IngestLimits;
@@ -143,7 +143,10 @@ impl Host {
             allow_http: config.deliver.allow_http,
             allowed_networks: config.deliver.allow_networks.clone(),
         };
-        let sender = Sender::new(&addresses).map_err(|e| StartError::Deliver(e.to_string()))?;
+        let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
+        let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
+        let parts = SenderParts { proxy, shelf: Some(shelf), ..SenderParts::default() };
+        let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let router = Router::start(router::Parts {
             store: store.clone(),

@@ -232,12 +232,18 @@ pub enum Outcome {
     Network(NetworkFault),
     /// The address guard refused the address; it may resolve to another one later.
     Blocked,
+    /// There was no token to send it with. Whatever the token server's reason is: credentials are mended too, and events
+    /// that come meanwhile are not to be lost.
+    Token {
+        /// What the token server's `Retry-After` asked for, with a 429 or 503.
+        retry_after: Option<Duration>,
+    },
     /// It can never be sent: the kind is not available, or the message cannot be built. Says why.
     Unavailable(Cow<'static, str>),
 }
 
 /// Every word that [`Outcome::kind`] gives.
-pub const OUTCOME_KINDS: [&str; 10] = [
+pub const OUTCOME_KINDS: [&str; 11] = [
     "delivered",
     "status",
     "gone",
@@ -248,6 +254,7 @@ pub const OUTCOME_KINDS: [&str; 10] = [
     "broken",
     "blocked_address",
     "unavailable",
+    "token",
 ];
 
 impl Outcome {
@@ -263,6 +270,7 @@ impl Outcome {
             Self::Network(NetworkFault::Tls) => "tls",
             Self::Network(NetworkFault::Broken) => "broken",
             Self::Blocked => "blocked_address",
+            Self::Token { .. } => "token",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -296,14 +304,18 @@ pub enum Decision {
 /// Decides what follows attempt `number` (1 for the first) that ended at `now` with `outcome`.
 ///
 /// `jitter` is a random number in `0.0..1.0`; values outside are taken as the nearer end. The wait is the policy's,
-/// spread by its jitter; when the receiver answered 429 or 503 with `Retry-After` it is at least what was asked, where
+/// spread by its jitter; when the receiver or its token server answered 429 or 503 with `Retry-After` it is at least what was asked, where
 /// no more than [`MAX_RETRY_AFTER`] can be asked.
 pub fn decide(policy: &Policy, number: u32, outcome: &Outcome, now: Millis, jitter: f64) -> Decision {
     match outcome {
         Outcome::Delivered => return Decision::Delivered,
         Outcome::Gone => return Decision::Disable("the receiver answered 410 Gone".to_owned()),
         Outcome::Unavailable(why) => return Decision::Dead(why.clone().into_owned()),
-        Outcome::Refused { .. } | Outcome::Timeout | Outcome::Network(_) | Outcome::Blocked => {}
+        Outcome::Refused { .. }
+        | Outcome::Timeout
+        | Outcome::Network(_)
+        | Outcome::Blocked
+        | Outcome::Token { .. } => {}
     }
     let Some(&wait) = policy.waits.get(number.saturating_sub(1) as usize) else {
         let reason = format!("attempt {number} of {}: {}", policy.waits.len() + 1, outcome.describe());
@@ -318,7 +330,8 @@ pub fn decide(policy: &Policy, number: u32, outcome: &Outcome, now: Millis, jitt
 /// The wait that the receiver asked for, bounded; zero when it asked for none or has no say.
 fn asked(outcome: &Outcome) -> Duration {
     match outcome {
-        Outcome::Refused { status: 429 | 503, retry_after: Some(asked) } => (*asked).min(MAX_RETRY_AFTER),
+        Outcome::Refused { status: 429 | 503, retry_after: Some(asked) }
+        | Outcome::Token { retry_after: Some(asked) } => (*asked).min(MAX_RETRY_AFTER),
         _ => Duration::ZERO,
     }
 }
@@ -405,6 +418,7 @@ mod tests {
             Outcome::Network(NetworkFault::Broken) => 7,
             Outcome::Blocked => 8,
             Outcome::Unavailable(_) => 9,
+            Outcome::Token { .. } => 10,
         };
         let network = |fault| Outcome::Network(fault);
         let all = [
@@ -418,6 +432,7 @@ mod tests {
             network(NetworkFault::Broken),
             Outcome::Blocked,
             Outcome::Unavailable("no".into()),
+            Outcome::Token { retry_after: None },
         ];
         assert_eq!(all.len(), OUTCOME_KINDS.len());
         for outcome in all {
@@ -476,6 +491,8 @@ mod tests {
         assert_eq!(wait(&refused(500, Some(60))), 4);
         assert_eq!(wait(&refused(429, Some(1))), 4);
         assert_eq!(wait(&refused(429, Some(u64::MAX))), 24 * 3600);
+        let token = |seconds| Outcome::Token { retry_after: Some(Duration::from_secs(seconds)) };
+        assert_eq!((wait(&token(60)), wait(&token(1))), (60, 4));
     }
 
     #[test]

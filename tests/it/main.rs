@@ -12,6 +12,7 @@ mod store;
 mod author;
 
 // A whole host, seen from outside.
+mod auth;
 mod changes;
 mod conversation;
 mod disabled;

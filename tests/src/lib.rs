@@ -16,7 +16,11 @@ pub mod host;
 pub mod generated;
 pub mod postgres;
 
+pub mod proxy;
+
 pub mod sink;
+
+pub mod tls;
 
 pub mod verifiers;
 

@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hookyard::clock::Stopwatch;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// How long a test waits for something before it gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +72,8 @@ pub enum Answer {
     Status(u16),
     /// This status with a header.
     With(u16, &'static str, String),
+    /// This status with a body.
+    Body(u16, String),
     /// Nothing, until the other side gives up.
     Hang,
     /// A head that promises a body, and then a byte of it now and then.
@@ -125,7 +129,8 @@ struct Inner {
 
 /// Listens on a free port of the loopback until it is dropped. Answers 200 until it is told otherwise.
 pub struct Sink {
-    port: u16,
+    /// Such as `http://127.0.0.1:8000`.
+    origin: String,
     inner: Arc<Inner>,
     task: JoinHandle<()>,
 }
@@ -136,8 +141,21 @@ impl Sink {
     /// # Panics
     /// When the loopback has no free port.
     pub async fn start() -> Self {
+        Self::over(None).await
+    }
+
+    /// Starts listening for TLS connections, as `localhost`.
+    pub async fn start_tls(config: ServerConfig) -> Self {
+        Self::over(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn over(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
+        let origin = match &tls {
+            None => format!("http://127.0.0.1:{port}"),
+            Some(_) => format!("https://localhost:{port}"),
+        };
         let inner = Arc::new(Inner {
             requests: Mutex::default(),
             script: Mutex::new(Arc::new(|_| Answer::Status(200))),
@@ -148,15 +166,28 @@ impl Sink {
         let shared = inner.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, shared.clone()));
+                // Without it a small answer may wait for an acknowledgement.
+                let _ = stream.set_nodelay(true);
+                let (tls, shared) = (tls.clone(), shared.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => converse(Box::new(stream), shared).await,
+                        Some(tls) => {
+                            // A client that breaks off has its reasons.
+                            if let Ok(stream) = tls.accept(stream).await {
+                                converse(Box::new(stream), shared).await;
+                            }
+                        }
+                    }
+                });
             }
         });
-        Self { port, inner, task }
+        Self { origin, inner, task }
     }
 
     /// An address of it.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}{path}", self.origin)
     }
 
     /// Answers by this script from the next request on.
@@ -241,9 +272,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn converse(stream: TcpStream, inner: Arc<Inner>) {
-    // Without it a small answer may wait for an acknowledgement.
-    let _ = stream.set_nodelay(true);
+/// A connection, plain or not.
+trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+type Stream = BufReader<Box<dyn Wire>>;
+
+async fn converse(stream: Box<dyn Wire>, inner: Arc<Inner>) {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream, &inner).await {
         let script = lock(&inner.script).clone();
@@ -276,7 +312,7 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-async fn read(stream: &mut BufReader<TcpStream>, inner: &Inner) -> Option<Request> {
+async fn read(stream: &mut Stream, inner: &Inner) -> Option<Request> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -305,10 +341,15 @@ async fn read(stream: &mut BufReader<TcpStream>, inner: &Inner) -> Option<Reques
 }
 
 /// Answers; gives whether the connection can be used again.
-async fn say(stream: &mut BufReader<TcpStream>, answer: Answer) -> bool {
+async fn say(stream: &mut Stream, answer: Answer) -> bool {
     match answer {
         Answer::Status(status) => head(stream, status, "").await,
         Answer::With(status, name, value) => head(stream, status, &format!("{name}: {value}\r\n")).await,
+        Answer::Body(status, body) => {
+            let length = body.len();
+            let head = format!("HTTP/1.1 {status} Scripted\r\ncontent-length: {length}\r\n\r\n");
+            stream.write_all(format!("{head}{body}").as_bytes()).await.is_ok()
+        }
         Answer::Hang => gone(stream).await,
         Answer::Drip => {
             let mut beat = tokio::time::interval(Duration::from_millis(20));
@@ -352,13 +393,13 @@ async fn say(stream: &mut BufReader<TcpStream>, answer: Answer) -> bool {
     }
 }
 
-async fn head(stream: &mut BufReader<TcpStream>, status: u16, more: &str) -> bool {
+async fn head(stream: &mut Stream, status: u16, more: &str) -> bool {
     let text = format!("HTTP/1.1 {status} Scripted\r\n{more}content-length: 0\r\n\r\n");
     stream.write_all(text.as_bytes()).await.is_ok()
 }
 
 /// Waits until the other side has closed.
-async fn gone(stream: &mut BufReader<TcpStream>) -> bool {
+async fn gone(stream: &mut Stream) -> bool {
     let mut rest = [0; 64];
     while matches!(stream.read(&mut rest).await, Ok(n) if n > 0) {}
     false

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::client::Api;
 use crate::sink::{PATIENCE, Request};
 
 /// The variable that holds the folder of the packages.
@@ -72,6 +73,16 @@ impl TokenServer {
         let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.expect("it comes up");
         let port: u16 = line.expect("a line").expect("a port").parse().expect("a port");
         Self { url: format!("http://127.0.0.1:{port}"), _child: child, _stdin: stdin }
+    }
+
+    /// What has happened there: the grants, and the bodies that were taken.
+    pub async fn log(&self) -> Value {
+        Api::new(&self.url, "none").get("/log").await.ok()
+    }
+
+    /// Forgets every token that was issued.
+    pub async fn revoke(&self) {
+        Api::new(&self.url, "none").post("/revoke", &json!({})).await.ok();
     }
 }
 

@@ -8,13 +8,17 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::destination_auth::{AuthBody, AuthView};
 use super::problem::{Code, Problem};
 use super::state::{Checks, TestError, TestOutcome, Unfit};
+use crate::carrier::auth::{Token, token_context};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
-use crate::carrier::{Destination, DestinationKind, DestinationSpec, DestinationState};
+use crate::carrier::{Destination, DestinationKind, DestinationSpec, DestinationState, Tls};
 use crate::clock::Millis;
-use crate::event::DestinationName;
+use crate::event::{CarrierId, DestinationName};
+use crate::secrets::MASK;
+use crate::store::tokens::StoredToken;
 
 /// How many secrets may sign at once, the newest included.
 const SIGNING_SECRETS: usize = 4;
@@ -44,6 +48,16 @@ pub struct DestinationBody {
     /// What to do about the signing secret. Absent: as before.
     #[serde(default)]
     pub signing: Option<Signing>,
+    /// What makes `authorization`. Absent: as before; `{"type": "none"}`: nothing.
+    #[serde(default)]
+    pub auth: Option<AuthBody>,
+    /// Sent as `x-auth-token` with every request: printable ASCII without spaces. Never shown. Absent: as before; empty: none.
+    #[serde(default)]
+    #[schema(write_only)]
+    pub shared_secret: Option<String>,
+    /// Certificates of its connections. Absent: as before; `{}`: none.
+    #[serde(default)]
+    pub tls: Option<Tls>,
 }
 
 /// What to do about a destination's signing secret.
@@ -64,7 +78,16 @@ impl DestinationBody {
         self,
         mut secrets: DestinationSecrets,
         checks: &dyn Checks,
-    ) -> (DestinationSpec, DestinationSecrets, Option<String>) {
+    ) -> Result<(DestinationSpec, DestinationSecrets, Option<String>), Problem> {
+        if let Some(auth) = self.auth {
+            secrets.auth = auth.settings()?;
+        }
+        if let Some(secret) = self.shared_secret {
+            secrets.shared_secret = Some(secret).filter(|secret| !secret.is_empty());
+        }
+        if let Some(tls) = self.tls {
+            secrets.tls = Some(tls).filter(|tls| *tls != Tls::default());
+        }
         if let Some(headers) = self.headers {
             secrets.headers = headers;
         }
@@ -85,7 +108,7 @@ impl DestinationBody {
             concurrency: self.concurrency,
             rate_per_minute: self.rate_per_minute,
         };
-        (spec, secrets, fresh)
+        Ok((spec, secrets, fresh))
     }
 }
 
@@ -151,6 +174,15 @@ pub struct DestinationView {
     pub header_names: Vec<String>,
     /// Its signing secrets, newest first.
     pub signing: Vec<SigningView>,
+    /// What makes `authorization`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthView>,
+    /// `***` when `x-auth-token` is sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_secret: Option<String>,
+    /// Certificates of its connections; in the place of the private key stands `***`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Whether it is sent to.
     pub state: DestinationState,
     /// Why it is disabled.
@@ -200,6 +232,9 @@ impl DestinationView {
             spec: destination.spec.clone(),
             header_names: secrets.headers.keys().cloned().collect(),
             signing: signing.collect(),
+            auth: secrets.auth.as_ref().map(AuthView::of),
+            shared_secret: secrets.shared_secret.as_ref().map(|_| MASK.to_owned()),
+            tls: secrets.tls.as_ref().map(Tls::masked),
             state: destination.state,
             disabled_reason: destination.disabled_reason.clone(),
             failing_since_ms: destination.failing_since,
@@ -207,6 +242,27 @@ impl DestinationView {
             updated_ms: destination.updated,
             signing_secret: None,
         })
+    }
+
+    /// With the end of the token that is kept for it, when it is one that its settings still lead to.
+    pub(super) fn keeping(
+        mut self,
+        carrier: &CarrierId,
+        token: Option<&StoredToken>,
+        checks: &dyn Checks,
+        now: Millis,
+    ) -> Self {
+        let context = token_context(carrier, &self.name);
+        // One that does not open is as good as none: it is fetched anew.
+        let opened = |token: &StoredToken| checks.open(&context, &token.sealed).ok();
+        if let Some(token) = token.filter(|token| now < token.expires)
+            && let Some(auth) = &mut self.auth
+            && let Some(kept) = opened(token).and_then(|plain| serde_json::from_slice::<Token>(&plain).ok())
+            && auth.fingerprint == Some(kept.fingerprint)
+        {
+            auth.expires_at_ms = Some(token.expires);
+        }
+        self
     }
 
     /// With a secret that was made now, when its receiver has to know it.

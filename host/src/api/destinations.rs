@@ -1,5 +1,6 @@
 //! `/v1/carriers/{carrier}/destinations`: addresses and their credentials, which go in and never come back out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{FromRef, State};
@@ -22,6 +23,7 @@ use crate::carrier::{Destination, DestinationState};
 use crate::clock::Clock;
 use crate::event::{CarrierId, DestinationName};
 use crate::store::Store;
+use crate::store::work::Lane;
 
 pub(super) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
@@ -94,13 +96,20 @@ async fn list(
     of: OfCarrier,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
     Search(page): Search<PageQuery>,
 ) -> Result<impl IntoResponse, Problem> {
     let page = page.try_into()?;
     let all = store.destinations(&of.carrier).await?;
     let cut =
         List::cut(all, &page, |one| one.name.as_str(), |one| DestinationView::of(&one, checks.as_ref()));
-    let items = cut.items.into_iter().collect::<Result<_, _>>()?;
+    let tokens: HashMap<_, _> = store.tokens(&of.carrier).await?.into_iter().collect();
+    let now = clock.now();
+    let kept = |view: DestinationView| {
+        let token = tokens.get(&view.name);
+        view.keeping(&of.carrier, token, checks.as_ref(), now)
+    };
+    let items = cut.items.into_iter().map(|view| view.map(kept)).collect::<Result<_, _>>()?;
     Ok(axum::Json(List::<DestinationView> { items, next: cut.next }))
 }
 
@@ -111,16 +120,19 @@ async fn get(
     of: OfCarrier,
     State(store): State<Store>,
     State(checks): State<Arc<dyn Checks>>,
+    State(clock): State<Clock>,
     Part(part): Part<NamePart>,
 ) -> Result<impl IntoResponse, Problem> {
     let destination = existing(&store, &of.carrier, &part.destination).await?;
-    Ok(axum::Json(DestinationView::of(&destination, checks.as_ref())?))
+    let lane = Lane { carrier: of.carrier, destination: part.destination };
+    let (view, token) = (DestinationView::of(&destination, checks.as_ref())?, store.token(&lane).await?);
+    Ok(axum::Json(view.keeping(&lane.carrier, token.as_ref(), checks.as_ref(), clock.now())))
 }
 
 /// Make or replace a destination
 ///
-/// Members that are absent take their defaults, except `headers` and `signing`, which stay as they were. A generated
-/// signing secret is in this answer and never again.
+/// Members that are absent take their defaults, except `headers`, `signing`, `auth`, `shared_secret` and `tls`, which stay as
+/// they were. A generated signing secret is in this answer and never again.
 #[utoipa::path(put, path = "/v1/carriers/{carrier}/destinations/{destination}", tag = "destinations",
     request_body = DestinationBody, responses(
     (status = 200, description = "It was replaced", body = DestinationView),
@@ -135,7 +147,7 @@ async fn put(
     let checks = checks.as_ref();
     let earlier = find(&store, &of.carrier, &part.destination).await?;
     let before = earlier.as_ref().map(|one| open(one, checks)).transpose()?.unwrap_or_default();
-    let (spec, secrets, fresh) = body.apply(before, checks);
+    let (spec, secrets, fresh) = body.apply(before, checks)?;
     checks.destination(&spec, &secrets)?;
     for one in store.subscriptions(&of.carrier).await? {
         // It may have been there before, or a subscription outlived it.

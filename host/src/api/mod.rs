@@ -7,6 +7,7 @@ pub mod auth;
 pub mod carriers;
 pub mod deliveries;
 pub mod delivery_choice;
+pub mod destination_auth;
 pub mod destination_views;
 pub mod destinations;
 mod document;

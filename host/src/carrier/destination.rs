@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auth::{Auth, Tls};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName};
 
@@ -90,6 +91,15 @@ pub struct DestinationSecrets {
     pub headers: BTreeMap<String, String>,
     /// Signing secrets, newest first: `whsec_…` for `v1`, `whsk_…` for `v1a`.
     pub signing: Vec<SigningSecret>,
+    /// What makes `authorization`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
+    /// Sent as `x-auth-token` with every request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_secret: Option<String>,
+    /// Certificates of its connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
 }
 
 impl std::fmt::Debug for DestinationSecrets {
@@ -97,6 +107,9 @@ impl std::fmt::Debug for DestinationSecrets {
         f.debug_struct("DestinationSecrets")
             .field("headers", &self.headers.keys())
             .field("signing", &self.signing.len())
+            .field("auth", &self.auth)
+            .field("shared_secret", &self.shared_secret.is_some())
+            .field("tls", &self.tls)
             .finish()
     }
 }

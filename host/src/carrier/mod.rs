@@ -2,11 +2,13 @@
 //!
 //! Plain data with its checks; what the API takes and the store keeps. It must not know how either works.
 
+pub mod auth;
 pub mod destination;
 pub mod key;
 pub mod plugin;
 pub mod subscription;
 
+pub use auth::{Auth, Grant, OAuth2, Tls};
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};

@@ -3,8 +3,10 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod proxy;
 mod read;
 
+pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +16,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::deliver::ProxyError;
 use crate::store::StoreConfig;
 
 /// Everything that can be set. Each field's comment says what happens at the extremes.
@@ -170,11 +173,24 @@ pub struct DeliverConfig {
     pub allow_networks: Vec<IpNet>,
     /// Deliveries of one destination that wait in memory: 1 to 100 000. More wait in the database.
     pub queued_per_lane: usize,
+    /// An HTTP proxy that connects for the host, such as `http://user:password@proxy.example:3128`; empty for none. Names are
+    /// still resolved and checked here first, but the proxy looks them up again and connects: forbid it the networks that
+    /// destinations may not be in.
+    pub egress_proxy: ProxyAddress,
+    /// What is reached without the proxy: hosts (`a.example`), domains (`.example`), addresses and networks
+    /// (`10.0.0.0/8`: a name all of whose addresses are in them).
+    pub egress_proxy_except: Vec<String>,
 }
 
 impl Default for DeliverConfig {
     fn default() -> Self {
-        Self { allow_http: false, allow_networks: Vec::new(), queued_per_lane: 1_024 }
+        Self {
+            allow_http: false,
+            allow_networks: Vec::new(),
+            queued_per_lane: 1_024,
+            egress_proxy: ProxyAddress::default(),
+            egress_proxy_except: Vec::new(),
+        }
     }
 }
 
@@ -250,6 +266,13 @@ impl Config {
                 why: "it takes `sqlite` or an address such as `postgres://user:password@host/database`"
                     .to_owned(),
             });
+        }
+        if let Err(why) = d.proxy() {
+            let key = match why {
+                ProxyError::Address { .. } => "deliver.egress_proxy",
+                ProxyError::Except { .. } => "deliver.egress_proxy_except",
+            };
+            found.push(Problem { key: key.to_owned(), why: why.to_string() });
         }
         if let Err(why) = self.log.level.parse::<tracing_subscriber::filter::Targets>() {
             found.push(Problem { key: "log.level".to_owned(), why: why.to_string() });

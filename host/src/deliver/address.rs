@@ -133,17 +133,25 @@ impl Resolve for GuardedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let policy = self.0.clone();
         Box::pin(async move {
-            let name = name.as_str();
-            let found = tokio::net::lookup_host((name, 0)).await;
-            let found = found.map_err(|cause| Unresolved { name: name.to_owned(), cause })?;
-            let allowed = keep_allowed(&policy, found)?;
-            if allowed.is_empty() {
-                let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
-                return Err(Unresolved { name: name.to_owned(), cause }.into());
-            }
+            let allowed = lookup(&policy, name.as_str()).await?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
+}
+
+/// The addresses of a name that may be connected to: at least one. The error is [`Unresolved`] or [`BlockedAddress`].
+pub(super) async fn lookup(
+    policy: &AddressPolicy,
+    name: &str,
+) -> Result<Vec<SocketAddr>, Box<dyn std::error::Error + Send + Sync>> {
+    let found = tokio::net::lookup_host((name, 0)).await;
+    let found = found.map_err(|cause| Unresolved { name: name.to_owned(), cause })?;
+    let allowed = keep_allowed(policy, found)?;
+    if allowed.is_empty() {
+        let cause = std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+        return Err(Unresolved { name: name.to_owned(), cause }.into());
+    }
+    Ok(allowed)
 }
 
 /// The addresses that may be connected to; the refusal of one of them when that leaves none.

@@ -1,45 +1,56 @@
-//! Sends one request and reads a bounded answer, all under one deadline. Every call is one attempt, nothing is repeated.
+//! Sends one request and reads a bounded answer, all under one deadline. Every call is one attempt, nothing is repeated but
+//! for a request that is refused with 401, once, with a fresh token.
 //!
 //! It must not know what follows: it reports an [`Outcome`], `crate::retry` decides.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 
-use super::address::{AddressPolicy, BlockedAddress, GuardedResolver, Unresolved};
+use super::address::AddressPolicy;
+use super::auth::{TOKEN_TIMEOUT, TokenError, TokenShelf, Tokens, bearer};
+use super::clients::Clients;
+use super::fault::{SendError, explain};
+use super::proxy::EgressProxy;
 use super::request::{self, Built, show};
-use super::target::{Target, Way};
+use super::target::{HttpTarget, Target, Way};
+use super::tls::ClientTls;
 use crate::clock::{Millis, Stopwatch};
-use crate::retry::{NetworkFault, Outcome};
-use crate::store::work::HeldDelivery;
+use crate::retry::Outcome;
+use crate::store::work::{HeldDelivery, Lane};
+
+pub use super::clients::SenderError;
+pub use super::tls::tls;
 
 /// How much of an answer's body is read; then the connection is dropped.
 pub const MAX_ANSWER: usize = 16 * 1024;
 /// How much of an answer's headers is kept, as JSON.
 pub const MAX_ANSWER_HEADERS: usize = 16 * 1024;
-/// How much of an error's text is kept, in characters.
-const MAX_ERROR: usize = 500;
-
-/// Sends HTTP requests. Cheap to clone; connections are shared.
+/// Sends HTTP requests. Cheap to clone; connections and tokens are shared.
 #[derive(Debug, Clone)]
 pub struct Sender {
-    client: reqwest::Client,
-    policy: Arc<AddressPolicy>,
+    pub(super) clients: Clients,
+    tokens: Tokens,
 }
 
-/// Why there is no sender.
-#[derive(Debug, thiserror::Error)]
-pub enum SenderError {
-    /// TLS could not be set up.
-    #[error("TLS could not be set up: {0}")]
-    Tls(#[from] rustls::Error),
-    /// The client could not be built.
-    #[error("the HTTP client could not be built: {0}")]
-    Client(#[from] reqwest::Error),
+/// What a sender may have beside the rules about addresses.
+#[derive(Debug, Clone)]
+pub struct SenderParts {
+    /// What connects in its place.
+    pub proxy: Option<EgressProxy>,
+    /// Where tokens outlive it.
+    pub shelf: Option<Arc<dyn TokenShelf>>,
+    /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
+    pub token_timeout: Duration,
+}
+
+impl Default for SenderParts {
+    fn default() -> Self {
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
+    }
 }
 
 /// What one attempt came to, for the record and for [`crate::retry::decide`].
@@ -72,31 +83,40 @@ struct Answer {
     headers: Option<String>,
     retry_after: Option<Duration>,
     body: BytesMut,
+    /// What is waited for.
+    awaited: &'static str,
+}
+
+/// Why there is no answer, or not all of it.
+enum Failed {
+    Send(SendError),
+    Token(TokenError),
+}
+
+impl From<SendError> for Failed {
+    fn from(error: SendError) -> Self {
+        Self::Send(error)
+    }
 }
 
 impl Sender {
-    /// A sender that connects to what the policy allows.
+    /// A sender that connects to what the policy allows, and keeps tokens in memory alone.
     ///
     /// # Errors
     /// TLS or the client could not be set up.
     pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
-        let policy = Arc::new(policy.clone());
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls()?)
-            .dns_resolver(GuardedResolver(policy.clone()))
-            // A redirect would lead past the address guard, and a variable of the environment past everything.
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            // Every send is an attempt that is recorded. What remains is that a request which met a pooled connection's
-            // end before any of it was written goes out on another connection.
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(128)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .http2_max_header_list_size(64 * 1024)
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client, policy })
+        Self::with(policy, SenderParts::default())
+    }
+
+    /// A sender that connects to what the policy allows.
+    ///
+    /// # Errors
+    /// TLS or the client could not be set up.
+    pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
+        Ok(Self {
+            clients: Clients::new(policy, parts.proxy)?,
+            tokens: Tokens::new(parts.shelf, parts.token_timeout),
+        })
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
@@ -106,25 +126,24 @@ impl Sender {
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let built = match &target.way {
-            Way::Http(http) => request::build(http, d, now),
+            Way::Http(http) => request::build(http, d, now).map(|built| (&**http, built)),
             Way::Unavailable(kind) => {
                 Err(Cow::Owned(format!("destination kind not available: {}", kind.as_str())))
             }
         };
-        let blocked = target.literal().and_then(|ip| self.policy.check(ip).err());
         let mut answer = Answer::default();
-        let (request, outcome, error) = match (built, blocked) {
-            (Err(why), _) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
-            (Ok(built), Some(blocked)) => (built.shown, Outcome::Blocked, Some(blocked.to_string())),
-            (Ok(Built { request, shown }), None) => {
-                let done = tokio::time::timeout(timeout, self.exchange(request, &mut answer, now)).await;
-                let (outcome, error) = match done {
+        let (request, outcome, error) = match built {
+            Err(why) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
+            Ok((http, Built { request, shown })) => {
+                let exchange = self.exchange(target, http, request, &mut answer, now);
+                let (outcome, error) = match tokio::time::timeout(timeout, exchange).await {
                     Ok(Ok(())) => judge(&answer),
-                    Ok(Err(error)) => fault(error),
-                    Err(_) => {
-                        let waited = if answer.status.is_some() { "its answer's end" } else { "an answer" };
-                        (Outcome::Timeout, Some(format!("waited {timeout:?} for {waited}")))
+                    Ok(Err(Failed::Send(error))) => {
+                        let (outcome, error) = explain(error);
+                        (outcome, Some(error))
                     }
+                    Ok(Err(Failed::Token(error))) => no_token(&error, &answer),
+                    Err(_) => (Outcome::Timeout, Some(format!("waited {timeout:?} for {}", answer.awaited))),
                 };
                 (shown, outcome, error)
             }
@@ -142,18 +161,53 @@ impl Sender {
         }
     }
 
-    /// Sends, and fills `answer` as it comes in. Whatever is left unread goes away with the response.
+    /// Sends with what proves whose the request is. A token that is refused is replaced once.
     async fn exchange(
         &self,
-        request: reqwest::Request,
+        target: &Target,
+        http: &HttpTarget,
+        mut request: reqwest::Request,
         answer: &mut Answer,
         now: Millis,
-    ) -> Result<(), reqwest::Error> {
-        let mut response = self.client.execute(request).await?;
+    ) -> Result<(), Failed> {
+        let tls = http.tls.as_ref();
+        let Some(source) = &http.tokens else {
+            return Ok(self.send(request, tls.map(|tls| &**tls), answer, now).await?);
+        };
+        let lane = Lane { carrier: target.carrier.clone(), destination: target.name.clone() };
+        let mut refused = None;
+        loop {
+            answer.awaited = "a token";
+            let token = self.tokens.get(&lane, source, &self.clients, tls, now, refused.as_ref()).await;
+            let token = token.map_err(Failed::Token)?;
+            // Only what can stand in a header has become a token.
+            let value = bearer(&token.access_token).unwrap_or(HeaderValue::from_static("Bearer"));
+            request.headers_mut().insert(AUTHORIZATION, value);
+            // A body in memory can always be sent again.
+            let again = request.try_clone().filter(|_| refused.is_none());
+            *answer = Answer::default();
+            self.send(request, tls.map(|tls| &**tls), answer, now).await?;
+            match again {
+                Some(again) if answer.status == Some(401) => (request, refused) = (again, Some(token)),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Sends, and fills `answer` as it comes in. Whatever is left unread goes away with the response.
+    async fn send(
+        &self,
+        request: reqwest::Request,
+        tls: Option<&ClientTls>,
+        answer: &mut Answer,
+        now: Millis,
+    ) -> Result<(), SendError> {
+        answer.awaited = "an answer";
+        let mut response = self.clients.execute(request, tls).await?;
+        answer.awaited = "its answer's end";
         answer.status = Some(response.status().as_u16());
         answer.headers = Some(shown(response.headers()));
-        answer.retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(|t| wait(t, now));
+        answer.retry_after = retry_after(response.headers().get(RETRY_AFTER), now);
         while answer.body.len() < MAX_ANSWER
             && let Some(chunk) = response.chunk().await?
         {
@@ -164,24 +218,12 @@ impl Sender {
     }
 }
 
-/// TLS by ring, trusting what the system trusts, or Mozilla's list where the system has none.
-/// What TLS connections are made with: the system's certificates and no other.
-///
-/// # Errors
-/// When the provider has no usable protocol version.
-pub fn tls() -> Result<rustls::ClientConfig, rustls::Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-    }
-    let mut config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+/// What it means that there was no token; `answer` is that of a receiver which refused the one before.
+fn no_token(error: &TokenError, answer: &Answer) -> (Outcome, Option<String>) {
+    let outcome = Outcome::Token { retry_after: error.retry_after() };
+    let before =
+        if answer.status.is_some() { "answered 401, and there is no fresh token" } else { "no token" };
+    (outcome, Some(format!("{before}: {error}")))
 }
 
 /// What a complete answer means.
@@ -201,44 +243,6 @@ fn judge(answer: &Answer) -> (Outcome, Option<String>) {
     }
 }
 
-/// What an error of the client means, by the types of its causes and never by their text.
-fn fault(error: reqwest::Error) -> (Outcome, Option<String>) {
-    let error = error.without_url();
-    let text = causes(&error).map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    let text = text.chars().take(MAX_ERROR).collect();
-    let outcome = if has::<BlockedAddress>(&error) {
-        Outcome::Blocked
-    } else if has::<Unresolved>(&error) {
-        Outcome::Network(NetworkFault::Dns)
-    } else if has::<rustls::Error>(&error) {
-        Outcome::Network(NetworkFault::Tls)
-    } else if error.is_builder() {
-        Outcome::Unavailable(Cow::Borrowed("the request cannot be built"))
-    } else if error.is_connect() {
-        Outcome::Network(NetworkFault::Connect)
-    } else {
-        Outcome::Network(NetworkFault::Broken)
-    };
-    (outcome, Some(text))
-}
-
-/// An error and what caused it. What an I/O error wraps is not its source, so it is looked into.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), cause)
-}
-
-fn cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    let error: &'a (dyn Error + 'static) = *error;
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
-}
-
-fn has<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    causes(error).any(|cause| cause.is::<E>())
-}
-
 /// The answer's headers as a JSON object; those of the same name are joined.
 fn shown(headers: &HeaderMap) -> String {
     let mut json = String::with_capacity(256);
@@ -256,7 +260,12 @@ fn shown(headers: &HeaderMap) -> String {
     json
 }
 
-/// How long a `Retry-After` asks to wait from `now`: seconds, or a date.
+/// How long a `Retry-After` asks to wait from `now`.
+pub(super) fn retry_after(value: Option<&HeaderValue>, now: Millis) -> Option<Duration> {
+    wait(value?.to_str().ok()?, now)
+}
+
+/// Seconds, or a date.
 fn wait(text: &str, now: Millis) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {

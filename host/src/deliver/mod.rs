@@ -1,16 +1,29 @@
-//! Stage 6, delivering: a permit is taken (`lanes`), the request is built (`target`, `request`) and signed (`sign`), the
-//! address is checked (`address`), and it is sent and its answer read within bounds (`http`).
+//! Stage 6, delivering: a permit is taken (`lanes`), the request is built (`target`, `request`), signed (`sign`) and proven
+//! to be its carrier's (`auth`), the address is checked (`address`), and it is sent and its answer read within bounds
+//! (`http`, over the connections of `clients`).
 //!
 //! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
 
 pub mod address;
+pub mod auth;
+mod clients;
+mod fault;
+mod headers;
 pub mod http;
 pub mod lanes;
+mod proxy;
 mod request;
 pub mod sign;
 pub mod target;
+mod tls;
+mod url_rules;
 
 pub use address::{AddressPolicy, BlockedAddress};
-pub use http::{Report, Sender, SenderError};
+pub use auth::{AuthError, TokenShelf};
+pub use headers::HeadersError;
+pub use http::{Report, Sender, SenderError, SenderParts};
 pub use lanes::{LaneLimits, LaneRules, Lanes, Permit, Room};
+pub use proxy::{EgressProxy, ProxyError};
 pub use target::{Target, TargetError};
+pub use tls::TlsError;
+pub use url_rules::UrlError;

@@ -9,7 +9,8 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
-use super::target::{HttpTarget, MAX_URL};
+use super::target::HttpTarget;
+use super::url_rules::MAX_URL;
 use crate::carrier::destination::HttpMethod;
 use crate::clock::Millis;
 use crate::secrets::MASK;

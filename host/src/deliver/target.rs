@@ -3,24 +3,24 @@
 //!
 //! It must not know deliveries; `request` puts the two together.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use url::{Host, Url};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, USER_AGENT};
+use url::Url;
 
-use super::address::{AddressPolicy, BlockedAddress};
-use super::request::{is_reserved, plain_value};
+use super::address::AddressPolicy;
+use super::auth::{self, AuthError, TokenSource};
+use super::headers::{self, HeadersError};
 use super::sign::{SecretError, Signer};
+use super::tls::{ClientTls, TlsError};
+use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
 use crate::carrier::{DestinationKind, DestinationSpec};
 use crate::event::{CarrierId, DestinationName};
 
-/// The longest address, in characters.
-pub const MAX_URL: usize = 2_048;
-/// How many static headers a destination may have.
-pub const MAX_HEADERS: usize = 64;
-/// Names and values of a destination's static headers, in bytes together.
-pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+/// What requests say they come from.
+pub(super) const USER_AGENT_VALUE: HeaderValue =
+    HeaderValue::from_static(concat!("Hookyard/", env!("CARGO_PKG_VERSION")));
 
 /// A destination ready to be sent to.
 #[derive(Debug, Clone)]
@@ -42,12 +42,15 @@ pub(super) enum Way {
 #[derive(Debug, Clone)]
 pub(super) struct HttpTarget {
     pub(super) url: Url,
-    /// The address where the host is one and no name: no resolver sees it, so the sender checks it itself.
-    pub(super) literal: Option<IpAddr>,
     pub(super) method: HttpMethod,
-    /// `accept`, `content-type`, `user-agent` and the static headers, which are marked as sensitive.
+    /// `accept`, `content-type`, `user-agent`, the static headers and what proves whose the request is; the latter two are
+    /// marked as sensitive.
     pub(super) headers: HeaderMap,
     pub(super) signer: Signer,
+    /// Where `authorization` comes from when it has to be fetched; until then a stand-in is among the headers.
+    pub(super) tokens: Option<Arc<TokenSource>>,
+    /// Certificates of its own.
+    pub(super) tls: Option<Arc<ClientTls>>,
 }
 
 /// Why a destination was refused. Never holds a secret.
@@ -56,53 +59,18 @@ pub enum TargetError {
     /// A destination of kind `http` needs an address.
     #[error("url: a destination of kind `http` needs one")]
     NoUrl,
-    /// The address cannot be read.
-    #[error("url: {cause}")]
-    Url {
-        /// What is wrong with it.
-        cause: url::ParseError,
-    },
-    /// The address is too long.
-    #[error("url: {length} characters, the limit is {MAX_URL}")]
-    UrlLength {
-        /// Its length.
-        length: usize,
-    },
-    /// The scheme is not allowed.
-    #[error("url: the scheme `{scheme}` is refused; it takes `https`{}", if *.http_allowed { " or `http`" } else { " (the operator can allow `http` with `allow_http`)" })]
-    Scheme {
-        /// The scheme that was given.
-        scheme: String,
-        /// Whether the operator allows plain HTTP.
-        http_allowed: bool,
-    },
-    /// The address carries something that does not belong there.
-    #[error("url: it has {what}, which is refused{hint}")]
-    UrlPart {
-        /// The part.
-        what: &'static str,
-        /// What to do instead.
-        hint: &'static str,
-    },
-    /// The address guard refuses it.
+    /// The address was refused.
     #[error("url: {0}")]
-    Address(#[from] BlockedAddress),
-    /// There are too many headers, or they are too long.
-    #[error("headers: {count} headers of {bytes} bytes, the limits are {MAX_HEADERS} and {MAX_HEADER_BYTES}")]
-    HeadersSize {
-        /// How many there are.
-        count: usize,
-        /// Their names and values together.
-        bytes: usize,
-    },
-    /// A header is malformed or the host's own.
-    #[error("headers: {name:?} {why}")]
-    Header {
-        /// The header's name, cut to 80 characters.
-        name: String,
-        /// What is wrong with it.
-        why: &'static str,
-    },
+    Url(#[from] UrlError),
+    /// The static headers were refused.
+    #[error("headers: {0}")]
+    Headers(#[from] HeadersError),
+    /// What proves whose the requests are was refused.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The certificates were refused.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A number is out of its range.
     #[error("{field}: {value} is out of range, it takes 1 to {max}")]
     OutOfRange {
@@ -151,14 +119,6 @@ impl Target {
             Way::Unavailable(_) => None,
         }
     }
-
-    /// The address that it is sent to where its host is one and no name.
-    pub(super) fn literal(&self) -> Option<IpAddr> {
-        match &self.way {
-            Way::Http(http) => http.literal,
-            Way::Unavailable(_) => None,
-        }
-    }
 }
 
 impl Target {
@@ -182,13 +142,10 @@ impl TargetError {
     /// The member of the description that is at fault.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::NoUrl
-            | Self::Url { .. }
-            | Self::UrlLength { .. }
-            | Self::Scheme { .. }
-            | Self::UrlPart { .. }
-            | Self::Address(_) => "url",
-            Self::HeadersSize { .. } | Self::Header { .. } => "headers",
+            Self::NoUrl | Self::Url(_) => "url",
+            Self::Headers(_) => "headers",
+            Self::Auth(why) => why.field(),
+            Self::Tls(why) => why.field(),
             Self::Signing(_) => "signing",
             Self::OutOfRange { field, .. } => field,
         }
@@ -201,79 +158,24 @@ impl HttpTarget {
         secrets: &DestinationSecrets,
         policy: &AddressPolicy,
     ) -> Result<Self, TargetError> {
-        let url = check_url(spec.url.as_deref().ok_or(TargetError::NoUrl)?, policy)?;
-        let literal = match url.host() {
-            Some(Host::Ipv4(ip)) => Some(ip.into()),
-            Some(Host::Ipv6(ip)) => Some(ip.into()),
-            Some(Host::Domain(_)) | None => None,
-        };
+        let url = url_rules::check(spec.url.as_deref().ok_or(TargetError::NoUrl)?, policy)?;
         let mut headers = HeaderMap::with_capacity(16);
-        let agent = concat!("Hookyard/", env!("CARGO_PKG_VERSION"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
-        add_static(&mut headers, secrets)?;
-        Ok(Self { url, literal, method: spec.method, headers, signer: Signer::compile(&secrets.signing)? })
+        headers.insert(USER_AGENT, USER_AGENT_VALUE);
+        // It takes the place of those before it.
+        headers.extend(headers::check(&secrets.headers)?);
+        let tokens = auth::compile(&mut headers, secrets, policy)?;
+        let tls = secrets.tls.as_ref().map(ClientTls::compile).transpose()?.map(Arc::new);
+        Ok(Self {
+            url,
+            method: spec.method,
+            headers,
+            signer: Signer::compile(&secrets.signing)?,
+            tokens,
+            tls,
+        })
     }
-}
-
-fn check_url(text: &str, policy: &AddressPolicy) -> Result<Url, TargetError> {
-    if text.len() > MAX_URL {
-        return Err(TargetError::UrlLength { length: text.len() });
-    }
-    let url = Url::parse(text).map_err(|cause| TargetError::Url { cause })?;
-    if url.scheme() != "https" && !(url.scheme() == "http" && policy.allow_http) {
-        let scheme = url.scheme().chars().take(80).collect();
-        return Err(TargetError::Scheme { scheme, http_allowed: policy.allow_http });
-    }
-    let refuse = |what, hint| Err(TargetError::UrlPart { what, hint });
-    if !url.username().is_empty() || url.password().is_some() {
-        return refuse("a user name or password", "; put credentials into `headers`");
-    }
-    if url.fragment().is_some() {
-        return refuse("a fragment", "");
-    }
-    if url.port() == Some(0) {
-        return refuse("port 0", "");
-    }
-    match url.host() {
-        // The url crate has brought every form of a number (hexadecimal, octal, one integer) into an address.
-        Some(Host::Ipv4(ip)) => policy.check(ip.into())?,
-        Some(Host::Ipv6(ip)) => policy.check(ip.into())?,
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            // Known without asking: such names are always this machine (RFC 6761).
-            if name == "localhost" || name.ends_with(".localhost") {
-                policy.check(Ipv4Addr::LOCALHOST.into())?;
-            }
-        }
-        None => return refuse("no host", ""),
-    }
-    Ok(url)
-}
-
-fn add_static(headers: &mut HeaderMap, secrets: &DestinationSecrets) -> Result<(), TargetError> {
-    let count = secrets.headers.len();
-    let bytes = secrets.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    if count > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
-        return Err(TargetError::HeadersSize { count, bytes });
-    }
-    let mut seen = HeaderMap::with_capacity(count);
-    for (text, value) in &secrets.headers {
-        let wrong = |why| TargetError::Header { name: text.chars().take(80).collect(), why };
-        let name: HeaderName = text.parse().map_err(|_| wrong("is not a header's name"))?;
-        if is_reserved(&name) {
-            return Err(wrong("is set by the host itself"));
-        }
-        let mut value =
-            plain_value(value).ok_or_else(|| wrong("has a value that is not printable ASCII on one line"))?;
-        value.set_sensitive(true);
-        if seen.insert(name.clone(), ()).is_some() {
-            return Err(wrong("is there twice, in different spellings"));
-        }
-        headers.insert(name, value);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -294,76 +196,8 @@ mod tests {
             rate_per_minute: None,
         };
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let secrets = DestinationSecrets { headers, signing: Vec::new() };
+        let secrets = DestinationSecrets { headers, ..DestinationSecrets::default() };
         Target::compile("acme".parse().unwrap(), "main".parse().unwrap(), &spec, &secrets, policy)
-    }
-
-    fn compile(url: &str) -> Result<Target, TargetError> {
-        compile_with(url, &[], &AddressPolicy::default())
-    }
-
-    #[test]
-    fn every_spelling_of_a_private_address_is_refused() {
-        for host in [
-            "127.0.0.1",
-            "127.1",
-            "2130706433",
-            "0x7f000001",
-            "0x7f.1",
-            "0177.0.0.1",
-            "017700000001",
-            "%31%32%37.0.0.1",
-            "１２７.0.0.1",
-            "127。0。0。1",
-            "[::1]",
-            "[::ffff:127.0.0.1]",
-            "[::ffff:7f00:1]",
-            "[0:0:0:0:0:ffff:a9fe:a9fe]",
-            "169.254.169.254",
-            "0",
-            "10.1",
-            "192.168.257",
-            "[fe80::1]",
-            "localhost",
-            "LOCALHOST",
-            "localhost.",
-            "a.localhost",
-            "[64:ff9b::7f00:1]",
-        ] {
-            let result = compile(&format!("https://{host}/hook"));
-            assert!(matches!(result, Err(TargetError::Address(_))), "{host}: {result:?}");
-        }
-        for host in ["192.168.1.evil.example", "example.com", "8.8.8.8", "[2606:4700::1111]"] {
-            assert!(compile(&format!("https://{host}/hook")).is_ok(), "{host}");
-        }
-        let allowed =
-            AddressPolicy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] };
-        assert!(compile_with("http://127.1:8080/hook", &[], &allowed).is_ok());
-    }
-
-    #[test]
-    fn an_address_is_an_absolute_https_url() {
-        let cases = [
-            (
-                "http://example.com",
-                "url: the scheme `http` is refused; it takes `https` (the operator can allow",
-            ),
-            ("ftp://example.com", "url: the scheme `ftp` is refused"),
-            ("file:///etc/passwd", "url: the scheme `file` is refused"),
-            ("/hook", "url: relative URL without a base"),
-            ("https://u:p@example.com", "url: it has a user name or password"),
-            ("https://u@example.com", "url: it has a user name or password"),
-            ("https://example.com/#x", "url: it has a fragment"),
-            ("https://example.com:0/", "url: it has port 0"),
-            ("https://", "url: empty host"),
-            ("https://exa mple.com", "url: invalid international domain name"),
-        ];
-        for (url, expected) in cases {
-            let error = compile(url).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{url}: {error}");
-        }
-        let long = format!("https://example.com/{}", "x".repeat(MAX_URL));
-        assert!(matches!(compile(&long), Err(TargetError::UrlLength { .. })));
     }
 
     #[test]
@@ -374,7 +208,10 @@ mod tests {
         for name in
             ["Host", "content-length", "Transfer-Encoding", "webhook-signature", "requestid", "a b", ""]
         {
-            assert!(matches!(with(&[(name, "x")]), Err(TargetError::Header { .. })), "{name}");
+            assert!(
+                matches!(with(&[(name, "x")]), Err(TargetError::Headers(HeadersError::Header { .. }))),
+                "{name}"
+            );
         }
         for value in ["a\r\nhost: evil", "a\nb", "\u{0}", "é"] {
             let error = with(&[("x-key", value)]).unwrap_err().to_string();
@@ -382,8 +219,8 @@ mod tests {
         }
         assert!(with(&[("X-Key", "a"), ("x-key", "b")]).is_err());
         assert!(matches!(
-            with(&[("x", &"y".repeat(MAX_HEADER_BYTES))]),
-            Err(TargetError::HeadersSize { .. })
+            with(&[("x", &"y".repeat(headers::MAX_HEADER_BYTES))]),
+            Err(TargetError::Headers(HeadersError::Size { .. }))
         ));
         let target = with(&[("Authorization", "Bearer s3cret"), ("user-agent", "Mine")]).unwrap();
         let shown = format!("{target:?}");

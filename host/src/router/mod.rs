@@ -29,6 +29,8 @@ mod upkeep;
 
 pub mod registry;
 
+pub mod tokens;
+
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 

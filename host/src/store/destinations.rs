@@ -3,6 +3,7 @@
 use super::db::{on_db, sql, text};
 use super::error::StoreError;
 use super::rows::{Reading, json};
+use super::tokens::DELETE_TOKENS_OF;
 use super::{Store, Wake, lane};
 use crate::carrier::{Destination, DestinationState};
 use crate::clock::Millis;
@@ -143,7 +144,8 @@ impl Store {
         .await
     }
 
-    /// Whether there was such a destination. Its open deliveries are cancelled, those under way included.
+    /// Whether there was such a destination. Its open deliveries are cancelled, those under way included, and its
+    /// token goes with it.
     ///
     /// # Errors
     /// What the database says.
@@ -164,6 +166,12 @@ impl Store {
                 if gone == 0 {
                     return Ok(false);
                 }
+                on_db!(&mut *w.conn, |c| sqlx::query(DELETE_TOKENS_OF)
+                    .bind(carrier.as_str())
+                    .bind(name.as_str())
+                    .execute(c)
+                    .await?
+                    .rows_affected());
                 let lane = lane(carrier.as_str(), name.as_str());
                 for sql in [CANCEL_WAITING, CANCEL_TAKEN, CANCEL_HELD] {
                     on_db!(&mut *w.conn, |c| sqlx::query(sql)

@@ -27,6 +27,7 @@ mod sqlite;
 mod statements;
 mod subscriptions;
 mod tables;
+pub mod tokens;
 pub mod work;
 mod writer;
 

@@ -8,6 +8,7 @@ use super::db::{Conn, Rows, on_db, sql, write_rows};
 use super::error::StoreError;
 use super::idempotency::REMEMBERED_MS;
 use super::read::floor;
+use super::tokens::DELETE_ENDED;
 use crate::clock::Millis;
 use crate::event::CarrierId;
 
@@ -50,7 +51,7 @@ struct Step {
 
 impl Store {
     /// Deletes up to `batch` finished events older than `before` with all that hangs on them (and idempotency answers
-    /// older than 24 hours before `now`). Gives how many events; fewer than `batch` means that it is done.
+    /// older than 24 hours before `now`, and tokens that have ended). Gives how many events; fewer than `batch` means that it is done.
     ///
     /// # Errors
     /// What the database says; what was deleted before it stays deleted.
@@ -59,6 +60,11 @@ impl Store {
             Box::pin(async move {
                 on_db!(&mut *w.conn, |c| sqlx::query(DELETE_ANSWERS)
                     .bind(now.0 - REMEMBERED_MS)
+                    .execute(c)
+                    .await?
+                    .rows_affected());
+                on_db!(&mut *w.conn, |c| sqlx::query(DELETE_ENDED)
+                    .bind(now)
                     .execute(c)
                     .await?
                     .rows_affected());

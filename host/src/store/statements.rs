@@ -6,7 +6,7 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, carriers, claim, destinations, hand, idempotency, node, notice, plan, plugins, postgres, read,
-    record, retention, search, subscriptions, tables,
+    record, retention, search, subscriptions, tables, tokens,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -27,6 +27,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),
         ("search", search::STATEMENTS),
         ("hand", hand::STATEMENTS),

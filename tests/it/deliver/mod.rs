@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+mod auth;
 mod endpoint;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +86,7 @@ async fn a_receiver_sees_the_documented_headers_and_the_record_hides_secrets() {
             .map(|(n, v)| (n.to_owned(), v.to_owned()))
             .into(),
         signing: Vec::new(),
+        ..DestinationSecrets::default()
     };
     let message = Message::Http {
         method: Some(HttpMethod::Put),

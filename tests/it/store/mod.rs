@@ -67,6 +67,7 @@ contract! {
     setup::plugins_and_versions,
     setup::tables_are_replaced,
     setup::answers_are_remembered_for_a_day,
+    setup::tokens_are_replaced_dropped_and_forgotten_when_they_end,
     reading::pages_stay_exact_under_inserts,
     reading::filters,
     reading::a_search_is_bounded_and_goes_on,

@@ -7,7 +7,8 @@ use hookyard::carrier::{
 use hookyard::clock::Millis;
 use hookyard::store::Remembered;
 use hookyard::store::error::{HeldError, StoreError};
-use hookyard::store::work::{DeliveryState, Next};
+use hookyard::store::tokens::StoredToken;
+use hookyard::store::work::{DeliveryState, Lane, Next};
 
 use super::bed::*;
 
@@ -169,4 +170,35 @@ pub(super) async fn answers_are_remembered_for_a_day(bed: &Bed) {
     assert_eq!(store.recall(&key, "a").await.unwrap(), Some(answer(1)));
     store.delete_before(T0, Millis(T0.0 + day + 1), 10).await.unwrap();
     assert_eq!(store.recall(&key, "a").await.unwrap(), None);
+}
+
+pub(super) async fn tokens_are_replaced_dropped_and_forgotten_when_they_end(bed: &Bed) {
+    let store = bed.furnished().await;
+    let lane = |carrier: &str, name: &str| Lane {
+        carrier: carrier.parse().unwrap(),
+        destination: name.parse().unwrap(),
+    };
+    let (crm, other) = (lane("acme", "crm"), lane("zeta", "crm"));
+    let token = |n: u8, expires| StoredToken { sealed: vec![n; 4], expires };
+    assert_eq!(store.token(&crm).await.unwrap(), None);
+    store.put_token(&crm, token(1, T1)).await.unwrap();
+    store.put_token(&crm, token(2, T1)).await.unwrap();
+    store.put_token(&other, token(3, T0)).await.unwrap();
+    assert_eq!(store.token(&crm).await.unwrap(), Some(token(2, T1)), "the last one");
+    let all = store.tokens(&crm.carrier).await.unwrap();
+    assert_eq!(all, [(crm.destination.clone(), token(2, T1))], "of one carrier");
+
+    store.drop_token(&crm, &token(1, T1).sealed).await.unwrap();
+    assert_eq!(store.token(&crm).await.unwrap(), Some(token(2, T1)), "a later one stays");
+    store.drop_token(&crm, &token(2, T1).sealed).await.unwrap();
+    assert_eq!(store.token(&crm).await.unwrap(), None);
+    assert_eq!(store.token(&other).await.unwrap(), Some(token(3, T0)));
+
+    store.put_token(&crm, token(4, T1)).await.unwrap();
+    store.delete_before(T0, T1, 10).await.unwrap();
+    assert_eq!(store.token(&other).await.unwrap(), None, "it has ended");
+    assert_eq!(store.token(&crm).await.unwrap(), Some(token(4, T1)));
+    store.put_destination(destination("crm")).await.unwrap();
+    assert!(store.delete_destination(&crm.carrier, &crm.destination).await.unwrap());
+    assert_eq!(store.token(&crm).await.unwrap(), None, "it goes with its destination");
 }

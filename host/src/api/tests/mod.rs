@@ -100,7 +100,7 @@ impl Checks for Doors {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
         let (carrier, name) = ("any".parse().unwrap(), "any".parse().unwrap());
         let checked = Target::compile(carrier, name, spec, secrets, &AddressPolicy::default());
-        checked.map(drop).map_err(|why| Unfit::new("url", why))
+        checked.map(drop).map_err(|why| Unfit::new(why.field(), why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {

@@ -43,6 +43,91 @@ async fn secrets_go_in_and_never_come_out() {
 }
 
 #[tokio::test]
+async fn every_kind_of_authentication_goes_in_and_comes_out_masked() {
+    let bench = Bench::new().await;
+    let acme = bench.carrier("acme").await;
+    let put = async |more: Value| {
+        let mut body = json!({"kind": "http", "url": "https://example.com/in"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        bench.call(&acme, "PUT", MAIN, &body.to_string()).await
+    };
+    let oauth = json!({"type": "oauth2", "grant_type": "password", "token_url": "https://login.example/token",
+        "username": "user", "password": "hush", "client_id": "router", "client_secret": "hush", "scope": "a b",
+        "parameters": {"resource": "hush"}, "additional_headers": {"x-key": "hush"}, "optional_params": ["audience"]});
+    let mut shown = oauth.clone();
+    (shown["password"], shown["client_secret"]) = (json!("***"), json!("***"));
+    (shown["parameters"], shown["additional_headers"]) =
+        (json!({"resource": "***"}), json!({"x-key": "***"}));
+    for (given, expected) in [
+        (
+            json!({"type": "basic", "username": "u", "password": "hush"}),
+            json!({"type": "basic", "username": "u", "password": "***"}),
+        ),
+        (json!({"type": "bearer", "token": "hush"}), json!({"type": "bearer", "token": "***"})),
+        (oauth, shown.clone()),
+    ] {
+        let answer = put(json!({"auth": given, "shared_secret": "hush"})).await;
+        assert!(answer.status < 300 && !answer.text.contains("hush"), "{}", answer.text);
+        assert_eq!((&answer.json["auth"], &answer.json["shared_secret"]), (&expected, &json!("***")));
+        for path in [MAIN, "/v1/carriers/me/destinations"] {
+            assert!(!bench.get(&acme, path).await.text.contains("hush"));
+        }
+    }
+    let kept = bench.store.destinations(&"acme".parse().unwrap()).await.unwrap();
+    assert!(!String::from_utf8_lossy(&kept[0].sealed).contains("hush"));
+
+    // What is absent stays; what stands for nothing removes.
+    let same = put(json!({})).await.is(200);
+    assert_eq!((&same["auth"], &same["shared_secret"]), (&shown, &json!("***")));
+    let none = put(json!({"auth": {"type": "none"}, "shared_secret": "", "tls": {}})).await.is(200);
+    assert_eq!((none.get("auth"), none.get("shared_secret"), none.get("tls")), (None, None, None));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_authentication_is_named() {
+    let bench = Bench::new().await;
+    let acme = bench.carrier("acme").await;
+    let oauth = |change: Value| {
+        let mut auth = json!({"type": "oauth2", "grant_type": "client_credentials", "client_id": "hush",
+            "client_secret": "hush", "token_url": "https://login.example/token"});
+        for (name, value) in change.as_object().unwrap() {
+            auth[name] = value.clone();
+        }
+        json!({ "auth": auth })
+    };
+    for (more, field) in [
+        (json!({"auth": {"type": "digest"}}), "auth"),
+        (json!({"auth": {"type": "basic", "username": "hu:sh", "password": "hush"}}), "auth.username"),
+        (json!({"auth": {"type": "bearer", "token": "hush hush"}}), "auth.token"),
+        (json!({"auth": {"type": "bearer", "token": "***"}}), "auth.token"),
+        (json!({"auth": {"type": "bearer", "token": "t"}, "headers": {"Authorization": "hush"}}), "auth"),
+        (json!({"shared_secret": "hush", "headers": {"x-auth-token": "hush"}}), "shared_secret"),
+        (oauth(json!({"token_url": "https://169.254.169.254/token"})), "auth.token_url"),
+        (oauth(json!({"token_url": "http://login.example/token"})), "auth.token_url"),
+        (oauth(json!({"client_id": ""})), "auth.client_id"),
+        (oauth(json!({"grant_type": "password"})), "auth.username"),
+        (oauth(json!({"grant_type": "implicit"})), "auth"),
+        (oauth(json!({"username": "hush"})), "auth.username"),
+        (oauth(json!({"client_secert": "hush"})), "auth"),
+        (oauth(json!({"parameters": {"scope": "hush"}})), "auth.parameters"),
+        (oauth(json!({"additional_headers": {"host": "hush"}})), "auth.additional_headers"),
+        (json!({"tls": {"client_key": "hush"}}), "tls.client_certificate"),
+        (json!({"tls": {"ca": "hush"}}), "tls.ca"),
+    ] {
+        let mut body = json!({"kind": "http", "url": "https://example.com/in"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = bench.call(&acme, "PUT", MAIN, &body.to_string()).await;
+        assert_eq!(
+            (answer.code(), &answer.json["field"]),
+            ((422, "invalid_body"), &json!(field)),
+            "{}",
+            answer.text
+        );
+        assert!(!answer.text.contains("hush"), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
 async fn a_rotated_secret_overlaps_with_the_one_before() {
     let bench = Bench::new().await;
     let acme = bench.carrier("acme").await;
