@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use hookyard_tests::data::Data;
 use hookyard_tests::host::TestHost;
 use hookyard_tests::sink::Sink;
-use hookyard_tests::verifiers::{python, signed, verified_in_javascript, verified_in_python};
+use hookyard_tests::verifiers::{TokenServer, python, signed, verified_in_javascript, verified_in_python};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -107,5 +107,57 @@ async fn events_that_a_cloudevents_sdk_makes_are_taken_and_arrive() {
         assert!(request.header("eventid").ends_with(&format!("-{n}")));
     }
     assert_eq!(arrived.len(), 9);
+    host.end().await;
+}
+
+#[tokio::test]
+async fn tokens_of_anothers_server_are_fetched_kept_and_fetched_again() {
+    let (data, server) = (Data::sqlite().await, TokenServer::start().await);
+    let host = TestHost::start(&data).await;
+    let acme = host.admin.carrier("acme").await;
+    let user = |password: &str| json!({ "username": "carrier", "password": password });
+    let grants = [
+        ("client", "client_credentials", json!({})),
+        ("user", "password", user("user-s3cret")),
+        ("wrong", "password", user("not this one")),
+    ];
+    for (name, grant, more) in grants {
+        let mut auth = json!({
+            "type": "oauth2", "grant_type": grant, "token_url": format!("{}/token", server.url),
+            "client_id": "router", "client_secret": "client-s3cret", "scope": "events",
+        });
+        auth.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = json!({ "kind": "http", "url": format!("{}/hook", server.url), "auth": auth });
+        acme.api.put(&acme.path(&format!("destinations/{name}")), &body).await.ok();
+        let types = [format!("to.{name}")];
+        let policy = json!({ "profile": "none" });
+        let more = json!({ "event_types": types, "destinations": [name], "policy": policy });
+        acme.subscription(name, more).await;
+    }
+    for n in 0..3 {
+        for name in ["client", "user"] {
+            let id = format!("{name}-{n}");
+            acme.post_typed(&id, &format!("to.{name}")).await;
+            acme.delivery_in(&id, "delivered").await;
+        }
+    }
+    // One token by each grant, for three deliveries each.
+    let log = server.log().await;
+    let expected = json!([
+        { "grant_type": "client_credentials", "scope": "events", "user": null },
+        { "grant_type": "password", "scope": "events", "user": "carrier" },
+    ]);
+    assert_eq!((&log["grants"], log["taken"].as_array().unwrap().len()), (&expected, 6));
+
+    // One that is not taken any more is replaced within the attempt.
+    server.revoke().await;
+    acme.post_typed("revoked", "to.client").await;
+    assert_eq!(acme.delivery_in("revoked", "delivered").await["attempts_made"], 1);
+    assert_eq!(server.log().await["grants"].as_array().unwrap().len(), 3);
+
+    acme.post_typed("wrong", "to.wrong").await;
+    let failed = acme.delivery_in("wrong", "failed").await;
+    assert_eq!(failed["attempts"][0]["outcome"], "token", "{failed:#}");
+    assert!(!failed.to_string().contains("not this one"), "secrets are not shown");
     host.end().await;
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 
+use crate::client::Api;
 use crate::sink::{PATIENCE, Request};
 
 /// The variable that holds the folder of the packages.
@@ -73,6 +74,16 @@ impl TokenServer {
         let port: u16 = line.expect("a line").expect("a port").parse().expect("a port");
         Self { url: format!("http://127.0.0.1:{port}"), _child: child, _stdin: stdin }
     }
+
+    /// What has happened there: the grants, and the bodies that were taken.
+    pub async fn log(&self) -> Value {
+        Api::new(&self.url, "none").get("/log").await.ok()
+    }
+
+    /// Forgets every token that was issued.
+    pub async fn revoke(&self) {
+        Api::new(&self.url, "none").post("/revoke", &json!({})).await.ok();
+    }
 }
 
 async fn run(mut command: Command, input: &Value) -> Value {
@@ -98,7 +109,6 @@ fn interpreter() -> PathBuf {
     folder().join("venv/bin/python")
 }
 
-#[expect(clippy::disallowed_methods, reason = "where the packages are cannot be known otherwise")]
 fn folder() -> PathBuf {
     let folder = std::env::var_os(VARIABLE).unwrap_or_else(|| {
         panic!(

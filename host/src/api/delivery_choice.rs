@@ -37,7 +37,7 @@ pub struct DeliverySearch {
     #[param(inline)]
     status_class: Option<StatusClass>,
     /// Only where the last attempt came to this: `delivered`, `status`, `gone`, `timeout`, `dns`, `connect`, `tls`,
-    /// `broken`, `blocked_address` or `unavailable`.
+    /// `broken`, `blocked_address`, `unavailable` or `token` (none could be fetched).
     outcome: Option<String>,
     /// Whose event was accepted at or after, in Unix milliseconds.
     #[param(value_type = Option<i64>)]

@@ -169,8 +169,10 @@ get /webhooks/failed
 get /webhooks/subscribed
 patch /webhooks/update/{subscription}
 post /v1/carriers
+post /v1/carriers/{carrier}/deliveries/cancel
 post /v1/carriers/{carrier}/deliveries/retry
 post /v1/carriers/{carrier}/deliveries/{delivery}/cancel
+post /v1/carriers/{carrier}/deliveries/{delivery}/resend
 post /v1/carriers/{carrier}/deliveries/{delivery}/retry
 post /v1/carriers/{carrier}/destinations/{destination}/disable
 post /v1/carriers/{carrier}/destinations/{destination}/enable

@@ -98,12 +98,20 @@ impl Turn {
         self.groups.len() + self.plans.len() + self.attempts.len()
     }
 
-    /// Two turns of half the size, so that what is bad is found in a few steps.
+    /// Two turns of half the size, so that what is bad is found in a few steps. Of two items or more, each has some.
     pub(super) fn halves(mut self) -> (Self, Self) {
+        let mut left = self.len() / 2;
+        let mut keep = |n: usize| {
+            let kept = n.min(left);
+            left -= kept;
+            kept
+        };
+        let (groups, plans, attempts) =
+            (keep(self.groups.len()), keep(self.plans.len()), keep(self.attempts.len()));
         let second = Self {
-            groups: self.groups.split_off(self.groups.len() / 2),
-            plans: self.plans.split_off(self.plans.len().div_ceil(2)),
-            attempts: self.attempts.split_off(self.attempts.len() / 2),
+            groups: self.groups.split_off(groups),
+            plans: self.plans.split_off(plans),
+            attempts: self.attempts.split_off(attempts),
         };
         (self, second)
     }
@@ -130,6 +138,73 @@ impl Command {
             Self::Record(a) => a.done.tell(Err(HeldError::Store(StoreError::Closed))),
             // Their callers see that the channel's other end is gone.
             Self::Job(_) | Self::Close(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Millis;
+    use crate::event::Event;
+    use crate::store::work::Next;
+
+    fn turn(groups: usize, plans: usize, attempts: usize) -> Turn {
+        let event = Arc::new(Event {
+            carrier: "acme".parse().unwrap(),
+            id: "evt".parse().unwrap(),
+            event_type: "case.closed".parse().unwrap(),
+            received: Millis(1),
+            attributes: [].into(),
+            payload: bytes::Bytes::from_static(b"{}"),
+        });
+        let attempt = Arc::new(NewAttempt {
+            carrier: event.carrier.clone(),
+            delivery: "019a15a9-0000-7000-8000-000000000001".parse().unwrap(),
+            number: 1,
+            started: Millis(1),
+            duration_us: 1,
+            outcome: "delivered",
+            status: Some(200),
+            error: None,
+            request: "{}".to_owned(),
+            response_headers: None,
+            response_body: None,
+            next: Next::Delivered,
+            destination: None,
+        });
+        let plan = || Plan { event: event.clone(), routings: Vec::new(), whole_event: true };
+        Turn {
+            groups: (0..groups)
+                .map(|_| Group { events: Vec::new(), done: Caller::new(Box::new(drop)) })
+                .collect(),
+            plans: (0..plans).map(|_| Planned { plan: plan(), done: Caller::new(Box::new(drop)) }).collect(),
+            attempts: (0..attempts)
+                .map(|_| Attempted { attempt: attempt.clone(), done: Caller::new(Box::new(drop)) })
+                .collect(),
+        }
+    }
+
+    /// A turn of one group and one attempt was once cut into itself and nothing, for ever.
+    #[test]
+    fn a_turn_is_halved_until_each_piece_is_one() {
+        for (groups, plans, attempts) in
+            (0..4).flat_map(|g| (0..4).flat_map(move |p| (0..4).map(move |a| (g, p, a))))
+        {
+            let (mut stack, mut ones) = (vec![turn(groups, plans, attempts)], (0, 0, 0));
+            let mut steps = 0;
+            while let Some(turn) = stack.pop() {
+                steps += 1;
+                assert!(steps < 64, "{groups} groups, {plans} plans, {attempts} attempts");
+                if turn.len() > 1 {
+                    let (first, second) = turn.halves();
+                    stack.extend([second, first]);
+                } else {
+                    ones =
+                        (ones.0 + turn.groups.len(), ones.1 + turn.plans.len(), ones.2 + turn.attempts.len());
+                }
+            }
+            assert_eq!(ones, (groups, plans, attempts));
         }
     }
 }

@@ -243,7 +243,7 @@ impl Model {
                 && f.event.as_ref().is_none_or(|e| *e == d.event.id)
                 && f.subscription.as_ref().is_none_or(|s| *s == d.subscription)
                 && f.destination.as_ref().is_none_or(|n| *n == d.plan.destination)
-                && f.status.is_none_or(|s| d.last_status == Some(s))
+                && f.statuses.is_none_or(|(a, b)| d.last_status.is_some_and(|s| (a..=b).contains(&s)))
         };
         let chosen = self.deliveries.iter_mut().filter(wanted).take(limit as usize);
         chosen.map(|(_, d)| d.is_made_due(now)).count() as u64

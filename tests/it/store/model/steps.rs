@@ -6,7 +6,7 @@ use hookyard::carrier::DestinationState;
 use hookyard::clock::Millis;
 use hookyard::event::CarrierId;
 use hookyard::store::Store;
-use hookyard::store::page::DeliveryFilter;
+use hookyard::store::page::{DeliveryFilter, PageRequest};
 use hookyard::store::work::{Acceptance, DeliveryState, EventKey, Lane, Next};
 
 use super::super::bed::{self, Kind, LEASE, begin_accept, begin_plan, begin_record};
@@ -171,17 +171,19 @@ impl Walk {
             0 => filter.destination = Some(lane.destination),
             1 => filter.states = vec![DeliveryState::Failed, DeliveryState::Delivered],
             2 => filter.subscription = Some(self.subscription()),
-            3 => filter.status = Some(500),
+            3 => filter.statuses = Some((500, 599)),
             4 => {
                 let events = self.model.events.clone();
                 filter.event = self.pick(&events, |e| !e.open).map(|key| key.event);
             }
             _ => {}
         }
-        let (now, limit) = (self.now, self.below(4));
+        let (now, limit) = (self.now, 1 + self.below(3));
         let wanted = self.model.retry_many(&lane.carrier, &filter, now, limit);
         self.tell(me, "retry many", &(wanted > 0));
-        assert_eq!(store.retry_deliveries(&lane.carrier, &filter, now, limit).await.unwrap(), wanted);
+        let page = PageRequest { limit, after: None };
+        let changed = store.retry_deliveries(&lane.carrier, &filter, &page, now).await.unwrap();
+        assert_eq!(changed.count, wanted);
     }
 
     pub(super) async fn run_again(&mut self, me: Node, store: &Store) {
