@@ -79,7 +79,7 @@ async fn deliveries(store: &Store, model: &Model, carrier: &CarrierId, limit: u3
     for (record, sent) in found.iter().zip(wanted) {
         delivery(record, sent);
         let content = store.content(carrier, &record.id).await.unwrap();
-        assert_eq!((&content.body, &content.message), (&sent.plan.body, &sent.plan.message), "{}", record.id);
+        assert_eq!((content.body, content.message), (sent.plan.body.clone(), sent.plan.message.clone()));
         let attempts = store.attempts(carrier, &record.id).await.unwrap();
         assert_eq!(attempts.len(), sent.attempts.len(), "the attempts at {}", record.id);
         for (kept, made) in attempts.iter().zip(&sent.attempts) {

@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use walk::Walk;
 
 /// Each is a walk of its own.
-const SEEDS: std::ops::Range<u64> = 0..5;
+const SEEDS: std::ops::Range<u64> = 0..6;
 /// Runs of the process in a walk.
 const LIVES: u32 = 4;
 /// Steps in a life.
-const STEPS: u32 = 60;
+const STEPS: u32 = 80;
 
 /// What the walks must have met, or they show nothing.
 const WANTED: &[&str] = &[
@@ -40,12 +40,15 @@ const WANTED: &[&str] = &[
     "claim deliveries: true",
     "claim routings: true",
     "hold: true",
+    "put back: true",
     "retry: Some(true)",
     "retry: Some(false)",
     "retry: None",
     "cancel: Some(true)",
     "cancel: Some(false)",
+    "resend: Some(true)",
     "retry many: true",
+    "cancel many: true",
     "run again: Some(true)",
     "run again: Some(false)",
     "release: true",
@@ -158,11 +161,11 @@ async fn steps(walk: &mut Walk, nodes: &Nodes) {
             56..61 => walk.claim_events(*me, store, limit).await,
             61..71 => walk.claim_deliveries(*me, store, limit).await,
             71..74 => walk.claim_routings(*me, store, limit).await,
-            74..76 => walk.hold(*me, store).await,
-            76..83 => walk.retry_or_cancel(*me, store).await,
-            83..86 => walk.retry_many(*me, store).await,
-            86..89 => walk.run_again(*me, store).await,
-            89..93 => walk.change_destination(*me, store).await,
+            74..77 => walk.let_go(*me, store).await,
+            77..83 => walk.change_one(*me, store).await,
+            83..87 => walk.change_many(*me, store).await,
+            87..90 => walk.run_again(*me, store).await,
+            90..93 => walk.change_destination(*me, store).await,
             93..96 => {
                 // Those that live say so, as a node does long before its lease lapses.
                 for (alive, store) in nodes {

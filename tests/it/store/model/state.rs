@@ -234,19 +234,54 @@ impl Model {
         Some(free)
     }
 
-    /// Oldest first, which is the order of the ids.
-    pub(super) fn retry_many(&mut self, c: &CarrierId, f: &DeliveryFilter, now: Millis, limit: u32) -> u64 {
-        let wanted = |((carrier, _), d): &(&DeliveryKey, &mut Sent)| {
+    /// Whatever has become of it.
+    pub(super) fn resend(&mut self, key: &DeliveryKey, now: Millis) -> Option<bool> {
+        let d = self.deliveries.get_mut(key)?;
+        let free = d.held.is_none();
+        if free {
+            d.is_made_due(now);
+        }
+        Some(free)
+    }
+
+    /// Whether this node held it.
+    pub(super) fn put_back(&mut self, me: Node, key: &DeliveryKey, due: Millis, why: &str) -> bool {
+        let Some(d) = self.deliveries.get_mut(key).filter(|d| d.held == Some(me)) else { return false };
+        (d.held, d.due, d.last_error) = (None, due, Some(why.to_owned()));
+        true
+    }
+
+    /// The oldest in one of these states that match, which is the order of the ids.
+    fn chosen(
+        &mut self,
+        c: &CarrierId,
+        f: &DeliveryFilter,
+        states: [DeliveryState; 2],
+        limit: u32,
+    ) -> impl Iterator<Item = &mut Sent> {
+        let wanted = move |((carrier, _), d): &(&DeliveryKey, &mut Sent)| {
             carrier == c
-                && matches!(d.state, DeliveryState::Dead | DeliveryState::Failed)
+                && states.contains(&d.state)
                 && (f.states.is_empty() || f.states.contains(&d.state))
                 && f.event.as_ref().is_none_or(|e| *e == d.event.id)
                 && f.subscription.as_ref().is_none_or(|s| *s == d.subscription)
                 && f.destination.as_ref().is_none_or(|n| *n == d.plan.destination)
-                && f.statuses.is_none_or(|(a, b)| d.last_status.is_some_and(|s| (a..=b).contains(&s)))
+                && f.statuses
+                    .is_none_or(|(least, most)| d.last_status.is_some_and(|s| (least..=most).contains(&s)))
         };
-        let chosen = self.deliveries.iter_mut().filter(wanted).take(limit as usize);
-        chosen.map(|(_, d)| d.is_made_due(now)).count() as u64
+        self.deliveries.iter_mut().filter(wanted).take(limit as usize).map(|(_, d)| d)
+    }
+
+    pub(super) fn retry_many(&mut self, c: &CarrierId, f: &DeliveryFilter, now: Millis, limit: u32) -> u64 {
+        let ended = [DeliveryState::Dead, DeliveryState::Failed];
+        self.chosen(c, f, ended, limit).map(|d| d.is_made_due(now)).count() as u64
+    }
+
+    /// Those that a node has in hand are chosen, but left alone.
+    pub(super) fn cancel_many(&mut self, c: &CarrierId, f: &DeliveryFilter, now: Millis, limit: u32) -> u64 {
+        let open = [DeliveryState::Pending, DeliveryState::Held];
+        let free = self.chosen(c, f, open, limit).filter(|d| d.held.is_none());
+        free.map(|d| (d.state, d.updated) = (DeliveryState::Cancelled, now)).count() as u64
     }
 
     pub(super) fn retry_routing(&mut self, key: &RoutingKey, now: Millis) -> Option<bool> {

@@ -133,11 +133,19 @@ impl Walk {
         assert_eq!(taken, due);
     }
 
-    pub(super) async fn hold(&mut self, me: Node, store: &Store) {
+    /// What this node holds it lets go of, without an attempt.
+    pub(super) async fn let_go(&mut self, me: Node, store: &Store) {
         let Some(key) = self.pick_delivery(|d| d.held == Some(me)) else { return };
-        let held = self.model.hold(me, &key);
-        self.tell(me, "hold", &held);
-        store.hold_delivery(&key.0, &key.1).await.unwrap();
+        if self.half() {
+            let held = self.model.hold(me, &key);
+            self.tell(me, "hold", &held);
+            store.hold_delivery(&key.0, &key.1).await.unwrap();
+        } else {
+            let (due, why) = (self.soon(), "its secrets do not open here");
+            let held = self.model.put_back(me, &key, due, why);
+            self.tell(me, "put back", &held);
+            store.put_back_delivery(&key.0, &key.1, due, why.to_owned()).await.unwrap();
+        }
     }
 
     fn pick_delivery(&mut self, fits: impl Fn(&Sent) -> bool) -> Option<DeliveryKey> {
@@ -150,21 +158,20 @@ impl Walk {
         Some(key)
     }
 
-    pub(super) async fn retry_or_cancel(&mut self, me: Node, store: &Store) {
+    pub(super) async fn change_one(&mut self, me: Node, store: &Store) {
         let Some(key) = self.pick_delivery(|d| d.held.is_none()) else { return };
         let now = self.now;
-        if self.below(3) == 0 {
-            let wanted = self.model.cancel(&key, now);
-            self.tell(me, "cancel", &wanted);
-            assert_eq!(store.cancel_delivery(&key.0, &key.1, now).await.unwrap(), wanted);
-        } else {
-            let wanted = self.model.retry(&key, now);
-            self.tell(me, "retry", &wanted);
-            assert_eq!(store.retry_delivery(&key.0, &key.1, now).await.unwrap(), wanted);
-        }
+        let (carrier, id) = &key;
+        let (step, wanted, answer) = match self.below(6) {
+            0 | 1 => ("cancel", self.model.cancel(&key, now), store.cancel_delivery(carrier, id, now).await),
+            2 => ("resend", self.model.resend(&key, now), store.resend_delivery(carrier, id, now).await),
+            _ => ("retry", self.model.retry(&key, now), store.retry_delivery(carrier, id, now).await),
+        };
+        self.tell(me, step, &wanted);
+        assert_eq!(answer.unwrap(), wanted);
     }
 
-    pub(super) async fn retry_many(&mut self, me: Node, store: &Store) {
+    pub(super) async fn change_many(&mut self, me: Node, store: &Store) {
         let lane = self.lane();
         let mut filter = DeliveryFilter::default();
         match self.below(6) {
@@ -178,12 +185,17 @@ impl Walk {
             }
             _ => {}
         }
-        let (now, limit) = (self.now, 1 + self.below(3));
-        let wanted = self.model.retry_many(&lane.carrier, &filter, now, limit);
-        self.tell(me, "retry many", &(wanted > 0));
-        let page = PageRequest { limit, after: None };
-        let changed = store.retry_deliveries(&lane.carrier, &filter, &page, now).await.unwrap();
-        assert_eq!(changed.count, wanted);
+        let (now, page) = (self.now, PageRequest { limit: 1 + self.below(4), after: None });
+        let carrier = &lane.carrier;
+        if self.below(3) == 0 {
+            let wanted = self.model.cancel_many(carrier, &filter, now, page.limit);
+            self.tell(me, "cancel many", &(wanted > 0));
+            assert_eq!(store.cancel_deliveries(carrier, &filter, &page, now).await.unwrap().count, wanted);
+        } else {
+            let wanted = self.model.retry_many(carrier, &filter, now, page.limit);
+            self.tell(me, "retry many", &(wanted > 0));
+            assert_eq!(store.retry_deliveries(carrier, &filter, &page, now).await.unwrap().count, wanted);
+        }
     }
 
     pub(super) async fn run_again(&mut self, me: Node, store: &Store) {
@@ -209,13 +221,13 @@ impl Walk {
     pub(super) async fn change_destination(&mut self, me: Node, store: &Store) {
         let (lane, now) = (self.lane(), self.now);
         let (carrier, name) = (&lane.carrier, &lane.destination);
-        match self.below(5) {
+        match self.below(7) {
             0 => {
                 let wanted = self.model.delete_destination(&lane);
                 self.tell(me, "delete destination", &wanted);
                 assert_eq!(store.delete_destination(carrier, name).await.unwrap(), wanted);
             }
-            1..3 if name.as_str() != "never-made" => {
+            1..4 if name.as_str() != "never-made" => {
                 self.model.put_destination(&lane, now);
                 self.tell(me, "put destination", &());
                 let mut made = bed::destination(name.as_str());
@@ -224,7 +236,7 @@ impl Walk {
             }
             n => {
                 let (state, reason) = match n {
-                    3 => (DestinationState::Disabled, Some("by hand".to_owned())),
+                    4 => (DestinationState::Disabled, Some("by hand".to_owned())),
                     _ => (DestinationState::Enabled, None),
                 };
                 let wanted = self.model.set_destination(&lane, state, reason.clone(), now);

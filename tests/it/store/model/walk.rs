@@ -112,7 +112,7 @@ impl Walk {
         SUBSCRIPTIONS[self.below(2) as usize].parse().unwrap()
     }
 
-    fn soon(&mut self) -> Millis {
+    pub(super) fn soon(&mut self) -> Millis {
         let ms = u64::from(self.below(4_000));
         self.now.plus(Duration::from_millis(ms))
     }
