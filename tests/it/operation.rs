@@ -302,14 +302,17 @@ async fn a_key_can_be_made_without_the_api(data: &Data) {
     assert!(host.dead().await.success());
     let settings = [("STORE_DATABASE", data.database())];
     let mut keys = Vec::new();
-    for arguments in
-        [vec!["--role", "admin"], vec!["--role", "publisher"], vec!["--role", "carrier", "--carrier", "acme"]]
-    {
+    for arguments in [
+        vec!["new", "--role", "admin"],
+        vec!["new", "--role", "publisher"],
+        vec!["new", "--role", "carrier", "--carrier", "acme"],
+    ] {
         let made = run("key", data.folder(), &settings, &arguments).await;
         assert!(made.status.success(), "{}", text(&made.stderr));
         keys.push(text(&made.stdout).trim().to_owned());
     }
-    let refused = run("key", data.folder(), &settings, &["--role", "carrier", "--carrier", "nobody"]).await;
+    let refused =
+        run("key", data.folder(), &settings, &["new", "--role", "carrier", "--carrier", "nobody"]).await;
     assert_eq!(refused.status.code(), Some(1));
 
     let host = ChildHost::start(data, &[]).await;

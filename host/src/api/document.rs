@@ -156,9 +156,9 @@ get /v1/carriers/{carrier}/subscriptions
 get /v1/carriers/{carrier}/subscriptions/{subscription}
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
-get /v1/handshake/{token}
 get /v1/event-types
 get /v1/event-types/{event_type}
+get /v1/handshake/{token}
 get /v1/keys
 get /v1/openapi.json
 get /v1/plugins

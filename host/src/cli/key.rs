@@ -17,13 +17,9 @@ use crate::secrets::KeyFile;
 
 /// Make an API key, or rotate the master key.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(super) struct Args {
     #[command(subcommand)]
-    command: Option<Command>,
-    // `hookyard key --role …` is `hookyard key new --role …`.
-    #[command(flatten)]
-    new: Option<New>,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,7 +39,7 @@ struct New {
     #[arg(long)]
     carrier: Option<CarrierId>,
     /// A name for people.
-    #[arg(long, default_value = "made by `hookyard key`")]
+    #[arg(long, default_value = "made by `hookyard key new`")]
     name: String,
     #[command(flatten)]
     config: ConfigArgs,
@@ -77,10 +73,9 @@ enum StageArg {
 }
 
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    match (args.command, args.new) {
-        (Some(Command::New(new)), _) | (None, Some(new)) => make(new).await,
-        (Some(Command::Rotate(args)), _) => rotate(args).await,
-        (None, None) => bail!("say what to do: `hookyard key new --role …` or `hookyard key rotate`"),
+    match args.command {
+        Command::New(new) => make(new).await,
+        Command::Rotate(args) => rotate(args).await,
     }
 }
 

@@ -2,6 +2,7 @@
 //! a secret: a host is driven through every operation of its document, by receivers that print what they are sent, and
 //! then everything that it has said and kept is searched.
 
+mod proofs;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::way::stock;
+use proofs::prove;
 use search::Places;
 
 on_both! {
@@ -94,6 +96,7 @@ fn print(request: &Request, known: &[String]) -> String {
     json!({
         "headers": request.headers,
         "raw": headers,
+        "body": String::from_utf8_lossy(&request.body),
         "encoded": STANDARD.encode(&headers),
         "known": known,
         "known_encoded": STANDARD.encode(format!("a{known}")),
@@ -126,6 +129,7 @@ async fn no_secret_is_ever_shown_or_kept(data: &Data) {
     let known = set_up(&mut user, &mut secrets, &sink).await;
     refuse(&mut user, &sink).await;
     deliver(&mut user, &sink, known).await;
+    prove(&mut user, &mut secrets, &sink).await;
     ask(&mut user, &mut secrets, &sink).await;
     let carrier = user.admin.of("acme");
     carrier.settled().await;
@@ -292,6 +296,16 @@ async fn refuse(user: &mut User, sink: &Sink) {
         headers(json!({ "x-a": REFUSED.repeat(1_000) })),
         json!({ "kind": "http", "url": url, "signing": REFUSED }).to_string(),
         json!({ "kind": REFUSED, "url": url }).to_string(),
+        json!({ "kind": "http", "url": url, "auth": REFUSED }).to_string(),
+        json!({ "kind": "http", "url": url, "auth": { "type": REFUSED } }).to_string(),
+        json!({ "kind": "http", "url": url, "auth": { "type": "bearer", "token": [REFUSED] } }).to_string(),
+        json!({ "kind": "http", "url": url, "auth": { "type": "bearer", "token": line } }).to_string(),
+        json!({ "kind": "http", "url": url, "auth": { "type": "basic", "username": "a:b", "password": REFUSED } })
+            .to_string(),
+        json!({ "kind": "http", "url": url, "shared_secret": line }).to_string(),
+        json!({ "kind": "http", "url": url, "shared_secret": { "is": REFUSED } }).to_string(),
+        json!({ "kind": "http", "url": url, "tls": { "client_key": REFUSED } }).to_string(),
+        json!({ "kind": "http", "url": url, "tls": REFUSED }).to_string(),
         json!({ "kind": "http", "url": format!("https://user:{REFUSED}@example.com/") }).to_string(),
         json!({ "kind": "http", "url": url, "concurrency": REFUSED }).to_string(),
         format!("{{\"headers\": {{\"x-a\": \"{REFUSED}"),
@@ -409,8 +423,8 @@ async fn everything_else(user: &mut User) {
     }
     assert!(user.called.iter().all(|called| operations.contains(called)), "{:?}", user.called);
     assert!(operations.len() > 50, "{operations:?}");
-    for wanted in ["GET", "PUT", "POST", "DELETE"] {
-        for operation in operations.iter().filter(|one| one.starts_with(wanted)) {
+    for wanted in ["GET", "PUT", "PATCH", "POST", "DELETE"] {
+        for operation in operations.iter().filter(|one| one.starts_with(&format!("{wanted} "))) {
             let reads = wanted == "GET";
             if user.called.contains(operation) && !reads {
                 continue;

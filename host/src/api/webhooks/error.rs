@@ -82,6 +82,7 @@ impl utoipa::IntoResponses for Failures {
             ("401", "No key, or one that is not known"),
             ("403", "The key is not a carrier's"),
             ("404", "There is no such thing, or it is not the caller's"),
+            ("408", "The body did not arrive in time"),
             ("409", "The present state does not allow this"),
             ("413", "Larger than a limit, which is named"),
             ("429", "More requests than the key's share; `Retry-After` says when"),
@@ -130,7 +131,7 @@ mod tests {
         for code in Code::ALL {
             let (status, _, body) = shown(Problem::new(*code, "x")).await;
             let expected = match status {
-                400 | 405 | 413 => "ValidationError",
+                400 | 405 | 408 | 413 => "ValidationError",
                 401 => "AuthenticationError",
                 403 => "AuthorizationError",
                 404 => "NotFoundError",
