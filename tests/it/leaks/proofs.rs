@@ -48,14 +48,13 @@ pub(super) async fn prove(user: &mut User, secrets: &mut Secrets, sink: &Sink) {
     ] {
         secrets.hide("what proves whose a request is", secret);
     }
-    let private = key.clone();
     sink.script(move |request| match request.path.as_str() {
         "/token" => Answer::Body(200, json!({ "access_token": TOKEN, "expires_in": 3_600 }).to_string()),
         "/no-token" => {
-            let said = print(request, std::slice::from_ref(&private));
+            let said = print(request, &[]);
             Answer::Body(400, json!({ "error": "invalid_client", "error_description": said }).to_string())
         }
-        _ => Answer::Body(500, print(request, std::slice::from_ref(&private))),
+        _ => Answer::Body(500, print(request, &[])),
     });
     let names: Vec<&str> = destinations.iter().map(|(name, _)| *name).collect();
     for (name, more) in &destinations {
