@@ -10,7 +10,8 @@
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
-//! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins.
+//! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
+//! HTTP on either side: what comes in is events, what goes out is a `Report`.
 
 pub mod agreement;
 

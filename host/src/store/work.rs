@@ -1,6 +1,6 @@
 //! The work that the store keeps: what goes in at accept, plan and record, and what comes back out at a claim.
 //!
-//! Plain data, shared with the router. It must not know SQL.
+//! Plain data that travels between the stages, so every stage may know it. It must not know SQL.
 
 use std::sync::Arc;
 use std::time::Duration;
