@@ -53,7 +53,7 @@ pub(super) static CANCEL_THESE: LazyLock<Rows> = LazyLock::new(|| {
 });
 
 /// Deliveries that are changed in one transaction; other work has its turn between two of them.
-const CHANGED_AT_ONCE: usize = 1_024;
+pub(super) const CHANGED_AT_ONCE: usize = 1_024;
 
 /// What is done to many deliveries at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

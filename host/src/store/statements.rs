@@ -55,6 +55,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("record::SELECT_HELD", &record::SELECT_HELD),
         ("hand::RETRY_THESE", &hand::RETRY_THESE),
         ("hand::CANCEL_THESE", &hand::CANCEL_THESE),
+        ("webhooks::RETRY_THESE", &webhooks::RETRY_THESE),
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),

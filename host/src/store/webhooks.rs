@@ -1,8 +1,12 @@
 //! Webhooks: a subscription and the destination that belongs to it, written and removed together; what of them failed.
 
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
 use super::claim::split;
-use super::db::{on_db, sql};
+use super::db::{Rows, on_db, read_rows, sql};
 use super::error::StoreError;
+use super::hand::CHANGED_AT_ONCE;
 use super::page::{FailedFilter, FailedWebhook, Page, PageRequest};
 use super::read::{cut, floor, open};
 use super::rows::Reading;
@@ -34,10 +38,6 @@ macro_rules! failed {
 sql! {
     SELECT_FAILED = concat!("SELECT d.id, d.subscription, s.webhook_event, \
         COALESCE(a.started_ms, d.received_ms) AS first_ms ", failed!());
-    /// The state is checked again where it is changed.
-    RETRY_FAILED = concat!("UPDATE deliveries SET state = 'pending', due_ms = $9, updated_ms = $9 \
-        WHERE carrier = $1 AND held_by IS NULL AND state IN ('dead', 'failed', 'held') \
-        AND id IN (SELECT d.id ", failed!(), ") RETURNING lane");
     RETRY_ONE = "UPDATE deliveries SET state = 'pending', due_ms = $3, updated_ms = $3 \
         WHERE carrier = $1 AND id = $2 AND held_by IS NULL AND state <> 'delivered' RETURNING lane";
     /// Only a delivery of a registration that is there.
@@ -47,6 +47,17 @@ sql! {
     ENABLE = "UPDATE destinations SET state = 'enabled', disabled_reason = NULL, failing_since_ms = NULL, \
         updated_ms = $3 WHERE carrier = $1 AND name = $2 AND state <> 'enabled'";
 }
+
+/// The state is checked again where it is changed.
+pub(super) static RETRY_THESE: LazyLock<Rows> = LazyLock::new(|| {
+    Rows::new(
+        "UPDATE deliveries SET state = 'pending', due_ms = $1, updated_ms = $2 \
+         WHERE carrier = $3 AND held_by IS NULL AND state IN ('dead', 'failed', 'held') AND id IN",
+        3,
+        &["TEXT"],
+        " RETURNING lane",
+    )
+});
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -137,11 +148,12 @@ impl Store {
         Ok(cut(records, limit, |one| one.id.to_string()))
     }
 
-    /// Makes up to `limit` of [`Store::failed_webhooks`] due now, oldest first, and enables their destinations where they
-    /// are disabled: who asks for it says that the receiver is back. Gives how many.
+    /// Makes up to `limit` of [`Store::failed_webhooks`] due now, oldest first, and then enables their destinations where they
+    /// are disabled: who asks for it says that the receiver is back. Gives how many. They are searched for outside of the
+    /// writer.
     ///
     /// # Errors
-    /// What the database says.
+    /// What the database says; what was changed before stays so.
     pub async fn retry_webhooks(
         &self,
         carrier: &CarrierId,
@@ -149,28 +161,29 @@ impl Store {
         now: Millis,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let (carrier, filter) = (carrier.clone(), filter.clone());
-        self.write(move |w| {
-            Box::pin(async move {
-                let bounds = Bounds::of(&filter);
-                let lanes: Vec<(String,)> = on_db!(&mut *w.conn, |c| sqlx::query_as(RETRY_FAILED)
-                    .bind(carrier.as_str())
-                    .bind(bounds.from.as_str())
-                    .bind(bounds.until.as_str())
-                    .bind(filter.from)
-                    .bind(filter.until)
-                    .bind(filter.event_id.map(i64::from))
-                    .bind(filter.subscription.as_ref().map(|id| id.as_str()))
-                    .bind(i64::from(limit))
-                    .bind(now)
-                    .fetch_all(c)
-                    .await?);
-                let count = lanes.len() as u64;
-                enable(w, &carrier, lanes, now).await?;
-                Ok(count)
-            })
-        })
-        .await
+        let found = self.failed_webhooks(carrier, filter, &PageRequest { limit, after: None }).await?;
+        let ids: Vec<DeliveryId> = found.items.into_iter().map(|one| one.id).collect();
+        let (mut count, mut lanes) = (0, BTreeSet::new());
+        for some in ids.chunks(CHANGED_AT_ONCE) {
+            let (carrier, some) = (carrier.clone(), some.to_vec());
+            let retried: Vec<(String,)> = self
+                .write(move |w| {
+                    Box::pin(async move {
+                        let (carrier, ids) = (carrier.as_str(), some.as_slice());
+                        Ok(read_rows!(w.conn, RETRY_THESE, ids, [now, now, carrier], |q, id| q
+                            .bind(id.as_str())))
+                    })
+                })
+                .await?;
+            count += retried.len() as u64;
+            lanes.extend(retried.into_iter().map(|(lane,)| lane));
+        }
+        if lanes.is_empty() {
+            return Ok(count);
+        }
+        let carrier = carrier.clone();
+        self.write(move |w| Box::pin(async move { enable(w, &carrier, lanes, now).await })).await?;
+        Ok(count)
     }
 
     /// Makes one webhook due now, whether it has failed or waits for its next attempt, and enables its destination. None: no
@@ -202,7 +215,7 @@ impl Store {
                     .fetch_all(c)
                     .await?);
                 let started = !lanes.is_empty();
-                enable(w, &carrier, lanes, now).await?;
+                enable(w, &carrier, lanes.into_iter().map(|(lane,)| lane).collect(), now).await?;
                 Ok(Some(started))
             })
         })
@@ -214,10 +227,9 @@ impl Store {
 async fn enable(
     w: &mut super::writer::Work<'_>,
     carrier: &CarrierId,
-    lanes: Vec<(String,)>,
+    lanes: BTreeSet<String>,
     now: Millis,
 ) -> Result<(), StoreError> {
-    let lanes: std::collections::BTreeSet<String> = lanes.into_iter().map(|(lane,)| lane).collect();
     if lanes.is_empty() {
         return Ok(());
     }
