@@ -272,40 +272,45 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// Responses by their status, as the OpenAPI document has them.
+pub(super) type Refusals =
+    std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>>;
+
 /// The error responses that every operation can give, for the OpenAPI document.
 #[derive(Debug)]
 pub struct Problems;
 
 impl utoipa::IntoResponses for Problems {
-    fn responses()
-    -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
-        use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
-        let of = |about: &str| {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            ResponseBuilder::new()
-                .description(about)
-                .content("application/problem+json", content)
-                .build()
-                .into()
-        };
-        [
-            ("400", "The request cannot be read"),
-            ("401", "No key, or one that is not known"),
-            ("403", "The key's role does not allow this"),
-            ("404", "There is no such thing, or it is not the caller's"),
-            ("408", "The body did not arrive in time"),
-            ("409", "The present state does not allow this"),
-            ("413", "Larger than a limit, which is named"),
-            ("415", "The body's type is not taken"),
-            ("422", "The body does not say what it must"),
-            ("429", "Too much at once; `Retry-After` says when"),
-            ("500", "The host made a mistake"),
-            ("503", "Not at the moment; `Retry-After` says when"),
-        ]
-        .into_iter()
-        .map(|(status, about)| (status.to_owned(), of(about)))
-        .collect()
+    fn responses() -> Refusals {
+        documented(
+            "Problem",
+            "application/problem+json",
+            &[
+                ("400", "The request cannot be read"),
+                ("401", "No key, or one that is not known"),
+                ("403", "The key's role does not allow this"),
+                ("404", "There is no such thing, or it is not the caller's"),
+                ("408", "The body did not arrive in time"),
+                ("409", "The present state does not allow this"),
+                ("413", "Larger than a limit, which is named"),
+                ("415", "The body's type is not taken"),
+                ("422", "The body does not say what it must"),
+                ("429", "Too much at once; `Retry-After` says when"),
+                ("500", "The host made a mistake"),
+                ("503", "Not at the moment; `Retry-After` says when"),
+            ],
+        )
     }
+}
+
+/// Refusals for the OpenAPI document: statuses with what they mean, all of one schema and media type.
+pub(super) fn documented(schema: &str, media: &str, list: &[(&str, &str)]) -> Refusals {
+    use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+    let of = |about: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(schema))).build();
+        ResponseBuilder::new().description(about).content(media, content).build().into()
+    };
+    list.iter().map(|(status, about)| ((*status).to_owned(), of(about))).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::problem::Problem;
+use crate::api::problem::{Problem, Refusals, documented};
 
 /// What went wrong with a request under `/webhooks`.
 #[derive(Debug, Serialize, ToSchema)]
@@ -70,28 +70,23 @@ pub(super) fn in_shape(mut response: Response) -> Response {
 pub struct Failures;
 
 impl utoipa::IntoResponses for Failures {
-    fn responses()
-    -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::response::Response>> {
-        use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
-        let of = |about: &str| {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("WebhookError"))).build();
-            ResponseBuilder::new().description(about).content("application/json", content).build().into()
-        };
-        [
-            ("400", "The request does not say what it must; `field` names the member"),
-            ("401", "No key, or one that is not known"),
-            ("403", "The key is not a carrier's"),
-            ("404", "There is no such thing, or it is not the caller's"),
-            ("408", "The body did not arrive in time"),
-            ("409", "The present state does not allow this"),
-            ("413", "Larger than a limit, which is named"),
-            ("429", "More requests than the key's share; `Retry-After` says when"),
-            ("500", "The host made a mistake"),
-            ("503", "Not at the moment; `Retry-After` says when"),
-        ]
-        .into_iter()
-        .map(|(status, about)| (status.to_owned(), of(about)))
-        .collect()
+    fn responses() -> Refusals {
+        documented(
+            "WebhookError",
+            "application/json",
+            &[
+                ("400", "The request does not say what it must; `field` names the member"),
+                ("401", "No key, or one that is not known"),
+                ("403", "The key is not a carrier's"),
+                ("404", "There is no such thing, or it is not the caller's"),
+                ("408", "The body did not arrive in time"),
+                ("409", "The present state does not allow this"),
+                ("413", "Larger than a limit, which is named"),
+                ("429", "More requests than the key's share; `Retry-After` says when"),
+                ("500", "The host made a mistake"),
+                ("503", "Not at the moment; `Retry-After` says when"),
+            ],
+        )
     }
 }
 
