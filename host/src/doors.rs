@@ -129,6 +129,9 @@ impl Checks for Rules {
         Order::compile(spec)
             .map_err(|why| Unfit { position: why.position(), ..Unfit::new(why.field(), why) })?;
         Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
+        if spec.schedule.is_some() {
+            return Err(Unfit::new("schedule", "schedules are not available"));
+        }
         Ok(())
     }
 

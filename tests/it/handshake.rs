@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hookyard::carrier::DestinationKind;
-use hookyard::carrier::destination::{DestinationSecrets, DestinationSpec, HttpMethod};
+use hookyard::carrier::destination::{DestinationSecrets, DestinationSpec};
 use hookyard::carrier::handshake::{HandshakeSpec, Reply};
 use hookyard::clock::Clock;
 use hookyard::deliver::{AddressPolicy, Sender, Target};
@@ -328,8 +328,7 @@ async fn what_cannot_be_asked_is_refused_with_what_to_change() {
 async fn a_question_is_bounded_and_goes_only_where_deliveries_may() {
     let sink = Sink::start().await;
     let target = |url: String| {
-        let (kind, method) = (DestinationKind::Http, HttpMethod::Post);
-        let spec = DestinationSpec { kind, url: Some(url), method, concurrency: None, rate_per_minute: None };
+        let spec = DestinationSpec { url: Some(url), ..DestinationSpec::of(DestinationKind::Http) };
         let policy =
             AddressPolicy { allow_http: true, allowed_networks: vec!["127.0.0.0/8".parse().unwrap()] };
         let (carrier, name) = ("acme".parse().unwrap(), "claims".parse().unwrap());

@@ -16,7 +16,9 @@ use crate::carrier::auth::{Token, token_context};
 use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
 use crate::carrier::handshake::HandshakeSpec;
-use crate::carrier::{Destination, DestinationKind, DestinationSpec, DestinationState, Tls};
+use crate::carrier::{
+    Destination, DestinationKind, DestinationSpec, DestinationState, EmailSpec, Login, SftpSpec, Tls,
+};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName};
 use crate::secrets::MASK;
@@ -60,6 +62,23 @@ pub struct DestinationBody {
     /// Certificates of its connections. Absent: as before; `{}`: none.
     #[serde(default)]
     pub tls: Option<Tls>,
+    /// For `email`, and only there: to whom, from whom, by which relay.
+    #[serde(default)]
+    pub email: Option<EmailSpec>,
+    /// For `sftp`, and only there: the server or the drop folder, and the names of files.
+    #[serde(default)]
+    pub sftp: Option<SftpSpec>,
+    /// For `email` and `sftp`: OpenPGP public keys that files and attachments are encrypted to, each an armoured block in
+    /// base64; at most 8.
+    #[serde(default)]
+    pub pgp_keys: Vec<String>,
+    /// What a login to a mail relay or an SFTP server proves itself with. Never shown. Absent: as before; `{}`: none.
+    #[serde(default)]
+    pub login: Option<Login>,
+    /// For `email`: the private key of DKIM signatures, as PEM (RSA or ed25519). Never shown. Absent: as before; empty: none.
+    #[serde(default)]
+    #[schema(write_only)]
+    pub dkim_key: Option<String>,
     /// What to ask the receiver's permission with (CloudEvents, HTTP 1.1 Web Hooks, section 4). Until it is given,
     /// deliveries are held. Absent: the receiver is not asked.
     #[serde(default)]
@@ -94,6 +113,12 @@ impl DestinationBody {
         if let Some(tls) = self.tls {
             secrets.tls = Some(tls).filter(|tls| *tls != Tls::default());
         }
+        if let Some(login) = self.login {
+            secrets.login = Some(login).filter(|login| *login != Login::default());
+        }
+        if let Some(key) = self.dkim_key {
+            secrets.dkim_key = Some(key).filter(|key| !key.is_empty());
+        }
         if let Some(headers) = self.headers {
             secrets.headers = headers;
         }
@@ -113,6 +138,9 @@ impl DestinationBody {
             method: self.method,
             concurrency: self.concurrency,
             rate_per_minute: self.rate_per_minute,
+            email: self.email,
+            sftp: self.sftp,
+            pgp_keys: self.pgp_keys,
         };
         Ok((spec, secrets, fresh))
     }
@@ -204,6 +232,12 @@ pub struct DestinationView {
     /// Certificates of its connections; in the place of the private key stands `***`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// What a login proves itself with; in the place of every secret stands `***`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// `***` when mails are signed with a key of the carrier's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim_key: Option<String>,
     /// Whether it is sent to.
     pub state: DestinationState,
     /// Why it is disabled.
@@ -259,6 +293,8 @@ impl DestinationView {
             auth: secrets.auth.as_ref().map(AuthView::of),
             shared_secret: secrets.shared_secret.as_ref().map(|_| MASK.to_owned()),
             tls: secrets.tls.as_ref().map(Tls::masked),
+            login: secrets.login.as_ref().map(Login::masked),
+            dkim_key: secrets.dkim_key.as_ref().map(|_| MASK.to_owned()),
             state: destination.state,
             disabled_reason: destination.disabled_reason.clone(),
             failing_since_ms: destination.failing_since,

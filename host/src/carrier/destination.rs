@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::{Auth, Tls};
+use super::{EmailSpec, SftpSpec};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName};
+use crate::secrets::MASK;
 
 /// How a destination is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -81,6 +83,32 @@ pub struct DestinationSpec {
     /// Requests started per minute. At most 60 000; the policy's number when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_per_minute: Option<u32>,
+    /// For `email`, and only there: to whom, from whom, by which relay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<EmailSpec>,
+    /// For `sftp`, and only there: the server or the drop folder, and the names of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sftp: Option<SftpSpec>,
+    /// OpenPGP public keys that files and attachments are encrypted to, each an armoured block in base64; at most 8. For
+    /// `email` and `sftp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pgp_keys: Vec<String>,
+}
+
+impl DestinationSpec {
+    /// A destination of a kind, everything else as it is when nothing is said.
+    pub fn of(kind: DestinationKind) -> Self {
+        Self {
+            kind,
+            url: None,
+            method: HttpMethod::default(),
+            concurrency: None,
+            rate_per_minute: None,
+            email: None,
+            sftp: None,
+            pgp_keys: Vec::new(),
+        }
+    }
 }
 
 /// What is kept encrypted of a destination and never comes back out of the API.
@@ -100,6 +128,46 @@ pub struct DestinationSecrets {
     /// Certificates of its connections.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// What a login to a mail relay or an SFTP server proves itself with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// The private key of DKIM signatures: PEM, RSA (PKCS#1 or PKCS#8) or ed25519 (PKCS#8).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dkim_key: Option<String>,
+}
+
+/// What a login proves itself with: a password, or for SFTP a key, or both.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Login {
+    /// The password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The private key, in OpenSSH's form or as PEM: ed25519, ECDSA, or RSA of 2 048 bits or more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<String>,
+    /// What the private key is encrypted with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
+}
+
+impl Login {
+    /// The same with [`MASK`] in the place of every secret.
+    pub fn masked(&self) -> Self {
+        let mask = |secret: &Option<String>| secret.as_ref().map(|_| MASK.to_owned());
+        let (password, private_key) = (mask(&self.password), mask(&self.private_key));
+        Self { password, private_key, passphrase: mask(&self.passphrase) }
+    }
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login")
+            .field("password", &self.password.is_some())
+            .field("private_key", &self.private_key.is_some())
+            .field("passphrase", &self.passphrase.is_some())
+            .finish()
+    }
 }
 
 impl std::fmt::Debug for DestinationSecrets {
@@ -110,6 +178,8 @@ impl std::fmt::Debug for DestinationSecrets {
             .field("auth", &self.auth)
             .field("shared_secret", &self.shared_secret.is_some())
             .field("tls", &self.tls)
+            .field("login", &self.login)
+            .field("dkim_key", &self.dkim_key.is_some())
             .finish()
     }
 }

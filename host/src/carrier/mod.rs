@@ -4,18 +4,24 @@
 
 pub mod auth;
 pub mod destination;
+pub mod email;
 pub mod event_type;
 pub mod handshake;
 pub mod key;
 pub mod plugin;
+pub mod schedule;
+pub mod sftp;
 pub mod subscription;
 pub mod webhook;
 
 pub use auth::{Auth, Grant, OAuth2, Tls};
-pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState};
+pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState, Login};
+pub use email::{DkimSpec, EmailSpec, RelaySecurity, RelaySpec};
 pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
+pub use schedule::ScheduleSpec;
+pub use sftp::{Existing, SftpSpec};
 pub use subscription::{OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState};
 pub use webhook::Webhook;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{PluginRef, Webhook};
+use super::{PluginRef, ScheduleSpec, Webhook};
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName, SubscriptionId};
 
@@ -33,6 +33,9 @@ pub struct SubscriptionSpec {
     /// What happens to events while a plugin of the chain is faulty.
     #[serde(default)]
     pub on_fault: OnFault,
+    /// When its events are sent, as digests. Absent: each at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<ScheduleSpec>,
     /// What `POST /webhooks/register` registered. Subscriptions that are made here have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(read_only)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use http::header::{ALLOW, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::fault::{SendError, explain};
-use super::http::Sender;
 use super::mask::Mask;
 use super::request::plain_value;
+use super::sender::Sender;
 use super::target::{Target, Way};
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 
@@ -53,7 +53,7 @@ impl Sender {
         let mut request = reqwest::Request::new(http::Method::OPTIONS, http.url.clone());
         let agent = http.headers.get(USER_AGENT).cloned();
         fill(request.headers_mut(), spec, callback, agent);
-        match tokio::time::timeout(DEADLINE, self.clients.execute(request, http.tls.as_deref())).await {
+        match tokio::time::timeout(DEADLINE, self.http.clients.execute(request, http.tls.as_deref())).await {
             Ok(Ok(answer)) => match judge(spec, answer.status().as_u16(), answer.headers()) {
                 Reply::Withheld { why } => withheld(why),
                 granted => granted,

@@ -7,74 +7,36 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use super::address::AddressPolicy;
-use super::auth::{TOKEN_TIMEOUT, TokenError, TokenShelf, Tokens, bearer};
+use super::auth::{TokenError, TokenShelf, Tokens, bearer};
 use super::clients::Clients;
 use super::fault::{SendError, explain};
 use super::mask::Mask;
 use super::proxy::EgressProxy;
 use super::request::{self, Built, show};
-use super::target::{HttpTarget, Target, Way};
+use super::sender::Tried;
+use super::target::{HttpTarget, Target};
 use super::tls::ClientTls;
-use crate::clock::{Millis, Stopwatch};
+use crate::clock::Millis;
 use crate::retry::Outcome;
 use crate::store::work::{HeldDelivery, Lane};
 
-pub use super::clients::SenderError;
+use super::clients::SenderError;
 pub use super::tls::tls;
 
 /// How much of an answer's body is read; then the connection is dropped.
 pub const MAX_ANSWER: usize = 16 * 1024;
 /// How much of an answer's headers is kept, as JSON.
 pub const MAX_ANSWER_HEADERS: usize = 16 * 1024;
+
 /// Sends HTTP requests. Cheap to clone; connections and tokens are shared.
 #[derive(Debug, Clone)]
-pub struct Sender {
+pub(super) struct Http {
     pub(super) clients: Clients,
     tokens: Tokens,
-}
-
-/// What a sender may have beside the rules about addresses.
-#[derive(Debug, Clone)]
-pub struct SenderParts {
-    /// What connects in its place.
-    pub proxy: Option<EgressProxy>,
-    /// Where tokens outlive it.
-    pub shelf: Option<Arc<dyn TokenShelf>>,
-    /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
-    pub token_timeout: Duration,
-}
-
-impl Default for SenderParts {
-    fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
-    }
-}
-
-/// What one attempt came to, for the record and for [`crate::retry::decide`].
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// When it began.
-    pub started: Millis,
-    /// How long it took, in microseconds.
-    pub duration_us: u64,
-    /// What it came to.
-    pub outcome: Outcome,
-    /// [`Outcome::kind`]: the word for it.
-    pub kind: &'static str,
-    /// The status of the answer, if one came.
-    pub status: Option<u16>,
-    /// What went wrong, for people; secrets masked.
-    pub error: Option<String>,
-    /// JSON of the method, address and headers as sent, secrets masked; `{}` when nothing could be built.
-    pub request: String,
-    /// JSON of the answer's headers, at most [`MAX_ANSWER_HEADERS`] bytes of them.
-    pub response_headers: Option<String>,
-    /// At most [`MAX_ANSWER`] bytes of the answer's body; absent when it is empty.
-    pub response_body: Option<Bytes>,
 }
 
 /// What has come back so far; kept when the deadline strikes.
@@ -102,65 +64,49 @@ impl From<SendError> for Failed {
     }
 }
 
-impl Sender {
-    /// A sender that connects to what the policy allows, and keeps tokens in memory alone.
-    ///
-    /// # Errors
-    /// TLS or the client could not be set up.
-    pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
-        Self::with(policy, SenderParts::default())
-    }
-
-    /// A sender that connects to what the policy allows.
-    ///
-    /// # Errors
-    /// TLS or the client could not be set up.
-    pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        Ok(Self {
-            clients: Clients::new(policy, parts.proxy)?,
-            tokens: Tokens::new(parts.shelf, parts.token_timeout),
-        })
+impl Http {
+    pub(super) fn new(
+        policy: &AddressPolicy,
+        proxy: Option<EgressProxy>,
+        shelf: Option<Arc<dyn TokenShelf>>,
+        token_timeout: Duration,
+    ) -> Result<Self, SenderError> {
+        Ok(Self { clients: Clients::new(policy, proxy)?, tokens: Tokens::new(shelf, token_timeout) })
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
     ///
     /// A 2xx counts when its answer has come in full, or [`MAX_ANSWER`] bytes of it: a receiver that breaks off in the
     /// middle, or drips past the deadline, has not acknowledged anything.
-    pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
-        let watch = Stopwatch::start();
-        let built = match &target.way {
-            Way::Http(http) => request::build(http, d, now).map(|built| (&**http, built)),
-            Way::Unavailable(kind) => {
-                Err(Cow::Owned(format!("destination kind not available: {}", kind.as_str())))
-            }
+    pub(super) async fn attempt(
+        &self,
+        target: &Target,
+        http: &HttpTarget,
+        d: &HeldDelivery,
+        timeout: Duration,
+        now: Millis,
+    ) -> Tried {
+        let Built { request, shown } = match request::build(http, d, now) {
+            Ok(built) => built,
+            Err(why) => return Tried::unavailable(why),
         };
-        let mut answer = Answer::default();
-        let (request, outcome, error) = match built {
-            Err(why) => ("{}".to_owned(), Outcome::Unavailable(why.clone()), Some(why.into_owned())),
-            Ok((http, Built { request, shown })) => {
-                answer.mask = http.mask.with(request.headers());
-                let exchange = self.exchange(target, http, request, &mut answer, now);
-                let (outcome, error) = match tokio::time::timeout(timeout, exchange).await {
-                    Ok(Ok(())) => judge(&answer),
-                    Ok(Err(Failed::Send(error))) => {
-                        let (outcome, error) = explain(error);
-                        (outcome, Some(error))
-                    }
-                    Ok(Err(Failed::Token(error))) => no_token(&error, &answer),
-                    Err(_) => (Outcome::Timeout, Some(format!("waited {timeout:?} for {}", answer.awaited))),
-                };
-                (shown, outcome, error)
+        let mut answer = Answer { mask: http.mask.with(request.headers()), ..Answer::default() };
+        let exchange = self.exchange(target, http, request, &mut answer, now);
+        let (outcome, error) = match tokio::time::timeout(timeout, exchange).await {
+            Ok(Ok(())) => judge(&answer),
+            Ok(Err(Failed::Send(error))) => {
+                let (outcome, error) = explain(error);
+                (outcome, Some(error))
             }
+            Ok(Err(Failed::Token(error))) => no_token(&error, &answer),
+            Err(_) => (Outcome::Timeout, Some(format!("waited {timeout:?} for {}", answer.awaited))),
         };
         let Answer { status, headers, body, mask, .. } = answer;
-        Report {
-            started: now,
-            duration_us: u64::try_from(watch.elapsed().as_micros()).unwrap_or(u64::MAX),
-            kind: outcome.kind(),
+        Tried {
             outcome,
             status,
             error: error.map(|text| mask.hide_text(text)),
-            request,
+            request: shown,
             response_headers: headers.map(|text| mask.hide_text(text)),
             response_body: (!body.is_empty()).then(|| mask.hide(&body).into_owned().into()),
         }

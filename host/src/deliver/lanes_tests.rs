@@ -298,11 +298,9 @@ async fn under_load_no_lane_that_was_refused_is_forgotten() {
 fn a_destination_has_its_own_rules_or_those_of_its_strictest_policy() {
     use crate::carrier::{DestinationKind, PolicySpec};
     let spec = |concurrency, rate_per_minute| DestinationSpec {
-        kind: DestinationKind::Http,
-        url: None,
-        method: Default::default(),
         concurrency,
         rate_per_minute,
+        ..DestinationSpec::of(DestinationKind::Http)
     };
     let policy = |concurrency, rate_per_minute| {
         let spec = PolicySpec { concurrency, rate_per_minute, ..PolicySpec::default() };

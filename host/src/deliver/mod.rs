@@ -1,6 +1,6 @@
-//! Stage 6, delivering: a permit is taken (`lanes`), the request is built (`target`, `request`), signed (`sign`) and proven
-//! to be its carrier's (`auth`), the address is checked (`address`), and it is sent and its answer read within bounds
-//! (`http`, over the connections of `clients`).
+//! Stage 6, delivering: a permit is taken (`lanes`) and one attempt made (`sender`), by the way that the destination's kind
+//! has (`target`). For `http` the request is built (`request`), signed (`sign`) and proven to be its carrier's (`auth`), the
+//! address is checked (`address`), and it is sent and its answer read within bounds (`http`, over the connections of `clients`).
 //!
 //! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
 
@@ -15,6 +15,7 @@ pub mod lanes;
 mod mask;
 mod proxy;
 mod request;
+pub mod sender;
 pub mod sign;
 pub mod target;
 mod tls;
@@ -23,9 +24,9 @@ mod url_rules;
 pub use address::{AddressPolicy, BlockedAddress};
 pub use auth::{AuthError, TokenShelf};
 pub use headers::HeadersError;
-pub use http::{Report, Sender, SenderError, SenderParts};
 pub use lanes::{LaneLimits, LaneRules, Lanes, Permit, Room};
 pub use proxy::{EgressProxy, ProxyError};
+pub use sender::{Report, Sender, SenderError, SenderParts};
 pub use target::{Target, TargetError};
 pub use tls::TlsError;
 pub use url_rules::UrlError;

@@ -67,8 +67,14 @@ pub(super) struct Built {
 /// webhook was registered for; for other subscriptions the event's attribute `eventid` or `event-id`, or else the publisher's
 /// id of the event) and `eventname` (the webhook's; for others the attribute `eventname`, or else the event's type). A destination's own headers win over a plugin's.
 pub(super) fn build(target: &HttpTarget, d: &HeldDelivery, now: Millis) -> Result<Built, Cow<'static, str>> {
-    let Message::Http { method, path, headers, content_type } = &d.message else {
-        return Err("the message is not an HTTP request, but the destination is of kind `http`".into());
+    let (method, path, headers, content_type) = match &d.message {
+        Message::Forward => (None, &None, [].as_slice(), &None),
+        Message::Http { method, path, headers, content_type } => {
+            (*method, path, headers.as_slice(), content_type)
+        }
+        Message::Email { .. } | Message::Sftp { .. } => {
+            return Err("the message is not an HTTP request, but the destination is of kind `http`".into());
+        }
     };
     let method = method.unwrap_or(target.method);
     let body = match (&d.body, method) {

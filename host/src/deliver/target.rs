@@ -87,6 +87,14 @@ pub enum TargetError {
         /// The most that is allowed.
         max: u32,
     },
+    /// Something that belongs to another kind.
+    #[error("{field}: a destination of kind `{}` does not take it", kind.as_str())]
+    Foreign {
+        /// The member.
+        field: &'static str,
+        /// The kind.
+        kind: DestinationKind,
+    },
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -146,10 +154,36 @@ impl Target {
         secrets: &DestinationSecrets,
         policy: &AddressPolicy,
     ) -> Result<(), TargetError> {
+        only_its_own(spec, secrets)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
             DestinationKind::Email | DestinationKind::Sftp => Ok(()),
         }
+    }
+}
+
+/// Refuses what another kind of destination takes: it would be passed over in silence.
+fn only_its_own(spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), TargetError> {
+    let kind = spec.kind;
+    let [http, email, sftp] =
+        [DestinationKind::Http, DestinationKind::Email, DestinationKind::Sftp].map(|one| one == kind);
+    let foreign = [
+        ("url", !http && spec.url.is_some()),
+        ("method", !http && spec.method != HttpMethod::default()),
+        ("headers", !http && !secrets.headers.is_empty()),
+        ("signing", !http && !secrets.signing.is_empty()),
+        ("auth", !http && secrets.auth.is_some()),
+        ("shared_secret", !http && secrets.shared_secret.is_some()),
+        ("tls", sftp && secrets.tls.is_some()),
+        ("email", !email && spec.email.is_some()),
+        ("dkim_key", !email && secrets.dkim_key.is_some()),
+        ("sftp", !sftp && spec.sftp.is_some()),
+        ("pgp_keys", http && !spec.pgp_keys.is_empty()),
+        ("login", http && secrets.login.is_some()),
+    ];
+    match foreign.into_iter().find(|(_, there)| *there) {
+        Some((field, _)) => Err(TargetError::Foreign { field, kind }),
+        None => Ok(()),
     }
 }
 
@@ -162,7 +196,7 @@ impl TargetError {
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
             Self::Signing(_) => "signing",
-            Self::OutOfRange { field, .. } => field,
+            Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }
     }
 }
@@ -198,13 +232,8 @@ mod tests {
         headers: &[(&str, &str)],
         policy: &AddressPolicy,
     ) -> Result<Target, TargetError> {
-        let spec = DestinationSpec {
-            kind: DestinationKind::Http,
-            url: Some(url.to_owned()),
-            method: HttpMethod::Post,
-            concurrency: None,
-            rate_per_minute: None,
-        };
+        let spec =
+            DestinationSpec { url: Some(url.to_owned()), ..DestinationSpec::of(DestinationKind::Http) };
         let headers = headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         let secrets = DestinationSecrets { headers, ..DestinationSecrets::default() };
         Target::compile("acme".parse().unwrap(), "main".parse().unwrap(), &spec, &secrets, policy)
@@ -240,11 +269,8 @@ mod tests {
     #[test]
     fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
         let spec = |kind| DestinationSpec {
-            kind,
             url: Some("https://example.com".to_owned()),
-            method: HttpMethod::Post,
-            concurrency: None,
-            rate_per_minute: None,
+            ..DestinationSpec::of(kind)
         };
         let signing = vec![SigningSecret { secret: "whsec_AAAA".to_owned(), until_ms: None }];
         let secrets = DestinationSecrets { signing, ..DestinationSecrets::default() };

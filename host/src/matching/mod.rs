@@ -199,6 +199,7 @@ mod tests {
                 settings: Default::default(),
                 policy: Default::default(),
                 on_fault: Default::default(),
+                schedule: None,
                 webhook: None,
             };
             Order::compile(&spec).map_err(|e| e.to_string())

@@ -14,9 +14,6 @@ use crate::carrier::{DestinationKind, Limits};
 use crate::clock::Millis;
 use crate::event::DestinationName;
 
-/// Kinds of destination that this build can send to.
-const AVAILABLE: [DestinationKind; 1] = [DestinationKind::Http];
-
 /// How far in the future a delivery may be put off.
 const NOT_BEFORE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -178,9 +175,6 @@ impl Rules<'_> {
     }
 
     fn destination(&self, name: &str, kind: DestinationKind) -> Result<DestinationName, Fault> {
-        if !AVAILABLE.contains(&kind) {
-            return rejected(format!("destination kind not available: {}", kind.as_str()));
-        }
         match self.granted.iter().find(|(granted, _)| granted.as_str() == name) {
             Some((name, has)) if *has == kind => Ok(name.clone()),
             Some((_, has)) => rejected(format!(

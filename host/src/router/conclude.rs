@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use serde_json::json;
 
 use crate::clock::Millis;
 use crate::event::{DestinationName, SubscriptionId};
 use crate::plugin::{self, Content, Fault, Outcome, Ran};
-use crate::store::work::{Body, Message, NewRouting, RoutingState, UsedVersion, VerdictKind};
+use crate::store::work::{
+    Attachment, AttachmentContent, Body, Message, NewRouting, RoutingState, UsedVersion, VerdictKind,
+};
 
 /// How often a chain is run before its event is parked, when the plugin says `temporary` or the host fails.
 const TRIES_TEMPORARY: u32 = 8;
@@ -186,8 +189,28 @@ fn body(content: Content) -> Body {
     }
 }
 
+/// A mail's attachments as they are kept: their bytes one after the other in one body.
+fn attachments(all: Vec<plugin::Attachment>) -> (Vec<Attachment>, Body) {
+    let mut bytes = BytesMut::new();
+    let mut has_bytes = false;
+    let kept = all.into_iter().map(|one| {
+        let content = match one.content {
+            Content::Original => AttachmentContent::Original,
+            Content::Bytes(part) => {
+                has_bytes = true;
+                bytes.extend_from_slice(&part);
+                AttachmentContent::Bytes(part.len() as u64)
+            }
+            Content::Fetch(url) => AttachmentContent::Fetch(url),
+        };
+        Attachment { name: one.name, content_type: one.content_type, content }
+    });
+    let kept = kept.collect();
+    (kept, if has_bytes { Body::Bytes(bytes.freeze()) } else { Body::Original })
+}
+
 fn send(delivery: plugin::Delivery) -> Send {
-    let (destination, message, content) = match delivery.send {
+    let (destination, message, body) = match delivery.send {
         plugin::Message::Http(r) => (
             r.destination,
             Message::Http {
@@ -196,20 +219,14 @@ fn send(delivery: plugin::Delivery) -> Send {
                 headers: r.headers,
                 content_type: r.content_type,
             },
-            r.body,
+            body(r.body),
         ),
-        plugin::Message::Email(m) => (
-            m.destination,
-            Message::Email { to: m.to, cc: m.cc, subject: m.subject, text: m.text, html: m.html },
-            Content::Original,
-        ),
-        plugin::Message::Sftp(f) => (f.destination, Message::Sftp { path: f.path }, f.content),
+        plugin::Message::Email(m) => {
+            let (attachments, body) = attachments(m.attachments);
+            let plugin::Email { destination, to, cc, subject, text, html, .. } = m;
+            (destination, Message::Email { to, cc, subject, text, html, attachments }, body)
+        }
+        plugin::Message::Sftp(f) => (f.destination, Message::Sftp { path: f.path }, body(f.content)),
     };
-    Send {
-        destination,
-        message,
-        body: body(content),
-        not_before: delivery.not_before,
-        order_key: delivery.order_key,
-    }
+    Send { destination, message, body, not_before: delivery.not_before, order_key: delivery.order_key }
 }

@@ -9,7 +9,6 @@ use super::Router;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Place, Plugins, Standing};
 use super::rooms::Room;
-use crate::carrier::DestinationKind;
 use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;
 use crate::event::{CarrierId, DestinationName, Event, SubscriptionId, delivery_id};
@@ -291,10 +290,6 @@ pub(super) fn deliveries(
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         let (state, error) = match places.get(&send.destination) {
             None => (DeliveryState::Dead, Some(format!("there is no destination `{}`", send.destination))),
-            Some(place) if place.kind != DestinationKind::Http => {
-                let why = format!("destination kind not available: {}", place.kind.as_str());
-                (DeliveryState::Dead, Some(why))
-            }
             Some(place) if !place.is_enabled() => (DeliveryState::Held, None),
             Some(_) => (DeliveryState::Pending, None),
         };

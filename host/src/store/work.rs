@@ -164,11 +164,13 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         content_type: Option<String>,
     },
-    /// A mail. Kept as the plugin described it, but not sent by this version of the host.
+    /// The content by the destination's own settings, whatever its kind: what `forward` means.
+    Forward,
+    /// A mail to a destination of kind `email`. The bytes of its attachments stand one after the other in the body.
     Email {
-        /// Recipients.
+        /// Recipients; empty: the destination's own.
         to: Vec<String>,
-        /// Copies.
+        /// Copies; those of the destination when `to` is empty.
         cc: Vec<String>,
         /// The subject.
         subject: String,
@@ -178,8 +180,11 @@ pub enum Message {
         /// The body as HTML.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         html: Option<String>,
+        /// What goes with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
     },
-    /// A file. Kept as the plugin described it, but not sent by this version of the host.
+    /// A file for a destination of kind `sftp`.
     Sftp {
         /// The path below the destination's folder.
         path: String,
@@ -187,10 +192,33 @@ pub enum Message {
 }
 
 impl Message {
-    /// The request that `forward` makes: everything by the destination's own settings.
+    /// What `forward` makes: everything by the destination's own settings.
     pub fn forwarded() -> Self {
-        Self::Http { method: None, path: None, headers: Vec::new(), content_type: None }
+        Self::Forward
     }
+}
+
+/// A file that goes with a mail.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Attachment {
+    /// The file's name.
+    pub name: String,
+    /// Its media type.
+    pub content_type: String,
+    /// What it holds.
+    pub content: AttachmentContent,
+}
+
+/// What an attachment holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttachmentContent {
+    /// The event's payload.
+    Original,
+    /// So many bytes of the delivery's body, after those of the attachments before it.
+    Bytes(u64),
+    /// What the host fetches from this address when it delivers.
+    Fetch(String),
 }
 
 /// The body of a delivery.

@@ -33,13 +33,7 @@ fn loopback() -> AddressPolicy {
 }
 
 fn spec(url: &str) -> DestinationSpec {
-    DestinationSpec {
-        kind: DestinationKind::Http,
-        url: Some(url.to_owned()),
-        method: HttpMethod::Post,
-        concurrency: None,
-        rate_per_minute: None,
-    }
+    DestinationSpec { url: Some(url.to_owned()), ..DestinationSpec::of(DestinationKind::Http) }
 }
 
 fn target(url: &str, secrets: &DestinationSecrets) -> Target {

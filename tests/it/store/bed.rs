@@ -306,11 +306,8 @@ pub(crate) fn destination(name: &str) -> Destination {
         carrier: "acme".parse().unwrap(),
         name: name.parse().unwrap(),
         spec: DestinationSpec {
-            kind: DestinationKind::Http,
             url: Some("https://example.com/in".to_owned()),
-            method: hookyard::carrier::destination::HttpMethod::Post,
-            concurrency: None,
-            rate_per_minute: None,
+            ..DestinationSpec::of(DestinationKind::Http)
         },
         sealed: vec![1, 2, 3],
         state: DestinationState::Enabled,
@@ -333,6 +330,7 @@ pub(crate) fn subscription(id: &str) -> Subscription {
             settings: std::collections::BTreeMap::new(),
             policy: hookyard::carrier::PolicySpec::default(),
             on_fault: hookyard::carrier::OnFault::Hold,
+            schedule: None,
             webhook: None,
         },
         state: SubscriptionState::Active,

@@ -77,6 +77,7 @@ fn make(
         settings,
         policy: PolicySpec { profile: Some(registration.policy), ..PolicySpec::default() },
         on_fault: OnFault::Hold,
+        schedule: None,
         webhook: Some(webhook.clone()),
     };
     let subscription = Subscription {
@@ -101,6 +102,9 @@ fn make(
             method: registration.method,
             concurrency: None,
             rate_per_minute: None,
+            email: None,
+            sftp: None,
+            pgp_keys: Vec::new(),
         },
         sealed: Vec::new(),
         state: DestinationState::Enabled,

@@ -46,7 +46,7 @@ fn destinations_must_be_granted_and_of_the_right_kind() {
 }
 
 #[test]
-fn kinds_that_cannot_be_sent_yet_say_so() {
+fn a_file_goes_only_where_files_go() {
     let file = v1::SftpFile {
         destination: "claims".to_owned(),
         path: "a".to_owned(),
@@ -54,7 +54,8 @@ fn kinds_that_cannot_be_sent_yet_say_so() {
     };
     let delivery = v1::Delivery { send: v1::Message::Sftp(file), not_before_ms: None, order_key: None };
     let fault = judge(vec![delivery]).unwrap_err();
-    assert_eq!(fault, Fault::Rejected("delivery 0: destination kind not available: sftp".to_owned()));
+    let expected = "delivery 0: destination \"claims\" is of kind http, and this is a message of kind sftp";
+    assert_eq!(fault, Fault::Rejected(expected.to_owned()));
 }
 
 #[test]
