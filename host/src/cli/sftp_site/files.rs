@@ -5,6 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use russh_sftp::protocol::{Attrs, Data, File, FileAttributes, Handle, Name, OpenFlags, Status, StatusCode};
 use russh_sftp::server::{Handler, StatusReply};
@@ -114,6 +115,13 @@ async fn on_disk<T: Send + 'static>(
 
 fn resize(file: &fs::File, size: u64) -> std::io::Result<()> {
     if size > FILE_BYTES { Err(std::io::ErrorKind::FileTooLarge.into()) } else { file.set_len(size) }
+}
+
+/// When it was read and written last, where a client says so.
+fn times(attrs: &FileAttributes) -> Option<fs::FileTimes> {
+    let moment = |seconds: u32| UNIX_EPOCH + Duration::from_secs(seconds.into());
+    let (read, written) = (moment(attrs.atime?), moment(attrs.mtime?));
+    Some(fs::FileTimes::new().set_accessed(read).set_modified(written))
 }
 
 fn mode_of(mode: u32) -> fs::Permissions {
@@ -238,7 +246,8 @@ impl Handler for Files {
         on_disk(move || {
             let open = || fs::OpenOptions::new().write(true).open(&local);
             attrs.size.map_or(Ok(()), |size| resize(&open()?, size))?;
-            attrs.permissions.map_or(Ok(()), |mode| fs::set_permissions(&local, mode_of(mode)))
+            attrs.permissions.map_or(Ok(()), |mode| fs::set_permissions(&local, mode_of(mode)))?;
+            times(&attrs).map_or(Ok(()), |times| open()?.set_times(times))
         })
         .await?;
         Ok(ok(id))
@@ -253,7 +262,8 @@ impl Handler for Files {
         let file = self.file(&handle)?.0.clone();
         on_disk(move || {
             attrs.size.map_or(Ok(()), |size| resize(&file, size))?;
-            attrs.permissions.map_or(Ok(()), |mode| file.set_permissions(mode_of(mode)))
+            attrs.permissions.map_or(Ok(()), |mode| file.set_permissions(mode_of(mode)))?;
+            times(&attrs).map_or(Ok(()), |times| file.set_times(times))
         })
         .await?;
         Ok(ok(id))

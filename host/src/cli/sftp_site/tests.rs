@@ -67,7 +67,14 @@ async fn files_are_put_and_renamed_below_the_root() {
     let mut back = Vec::new();
     sftp.open("in/a.bin").await.unwrap().read_to_end(&mut back).await.unwrap();
     assert_eq!(back, body);
-    assert_eq!(sftp.metadata("in/a.bin").await.unwrap().size, Some(300_000));
+    let mut found = sftp.metadata("in/a.bin").await.unwrap();
+    assert_eq!(found.size, Some(300_000));
+    (found.size, found.atime, found.mtime) = (None, Some(1_000), Some(1_761_300_000));
+    found.permissions = Some(0o640);
+    sftp.set_metadata("in/a.bin", found).await.unwrap();
+    let found = sftp.metadata("in/a.bin").await.unwrap();
+    let mode = found.permissions.map(|mode| mode & 0o777);
+    assert_eq!((found.size, found.mtime, mode), (Some(300_000), Some(1_761_300_000), Some(0o640)));
     let names: Vec<_> = sftp.read_dir("/").await.unwrap().map(|entry| entry.file_name()).collect();
     assert_eq!(names, [".b.part", "in"]);
     sftp.remove_file("/.b.part").await.unwrap();
