@@ -193,7 +193,7 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses }),
+            checks: Arc::new(Rules { master, addresses, clock: clock.clone() }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,
