@@ -152,7 +152,7 @@ pub(super) async fn routings_run_again(bed: &Bed) {
     let d = delivery(&e, 0, "crm", true);
     let mut again = routing(vec![d.clone()]);
     again.tries = 2;
-    let p = Plan { event: e.clone(), routings: vec![again], whole_event: false };
+    let p = Plan { event: e.clone(), routings: vec![again], collected: Vec::new(), whole_event: false };
     plan(&store, p.clone()).await.unwrap();
     assert!(matches!(plan(&store, p).await, Err(HeldError::Lost)));
     let routings = store.routings(&e.carrier, &e.id).await.unwrap();
@@ -190,7 +190,7 @@ pub(super) async fn a_delivery_that_stands_already_stays(bed: &Bed) {
         .iter()
         .map(|(e, d)| {
             let routings = vec![routing(vec![d.clone()])];
-            begin_plan(&store, Plan { event: e.clone(), routings, whole_event: false })
+            begin_plan(&store, Plan { event: e.clone(), routings, collected: Vec::new(), whole_event: false })
         })
         .collect();
     assert_eq!(accepted.await.unwrap().unwrap(), [Acceptance::First]);
