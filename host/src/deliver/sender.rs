@@ -10,8 +10,10 @@ use bytes::Bytes;
 
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
+use super::clients::Clients;
 use super::content::Contents;
 use super::http::Http;
+use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
@@ -37,11 +39,13 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What fetches; without it, content that would have to be fetched cannot be sent.
+    pub media: Option<MediaParts>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, media: None }
     }
 }
 
@@ -96,7 +100,7 @@ impl Sender {
     /// A sender that connects to what the policy allows, and keeps tokens in memory alone.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
         Self::with(policy, SenderParts::default())
     }
@@ -104,10 +108,17 @@ impl Sender {
     /// A sender that connects to what the policy allows.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout } = parts;
-        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)?, contents: Contents::default() })
+        let SenderParts { proxy, shelf, token_timeout, media } = parts;
+        let clients = Clients::new(policy, proxy)?;
+        let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
+        Ok(Self { http: Http::new(clients, shelf, token_timeout), contents: Contents { media } })
+    }
+
+    /// What fetches the content of deliveries, if there is anything.
+    pub fn media(&self) -> Option<&Media> {
+        self.contents.media.as_ref()
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.

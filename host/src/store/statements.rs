@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, idempotency, node,
-    notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search, subscriptions, tables, tokens,
-    webhooks,
+    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, idempotency, media,
+    node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search, subscriptions,
+    tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -41,6 +41,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("webhooks", webhooks::STATEMENTS),
         ("notice", notice::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
+        ("media", media::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("sealed", sealed::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
@@ -63,6 +64,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
         ("runs::DELETE_MEMBERS", &runs::DELETE_MEMBERS),
         ("retention::DELETE_COLLECTED", &retention::DELETE_COLLECTED),
+        ("media::SELECT_UNENDED", &media::SELECT_UNENDED),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),
         ("retention::DELETE_BODIES", &retention::DELETE_BODIES),
         ("retention::DELETE_ROUTINGS", &retention::DELETE_ROUTINGS),

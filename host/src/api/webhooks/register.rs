@@ -69,7 +69,7 @@ fn make(
     };
     let spec = SubscriptionSpec {
         event_types: sending.event_types,
-        filter: registration.filter,
+        filter: sending.filter,
         plugins: sending.plugins,
         destinations: vec![name.clone()],
         settings: sending.settings,

@@ -18,8 +18,10 @@ const SURVEY: &str = "survey";
 /// What media are called unless `FORMAT` says otherwise. A case has many of them, so the message is named.
 const MEDIA_NAME: &str = "${referenceId}_${partialId}_${message.id}";
 
-/// What tells the cases of scheduled transcripts apart.
+/// What tells the cases of scheduled transcripts apart, and the filter that passes over events that have no such thing: a
+/// case that changed hands stands elsewhere, and has no messages.
 const CASE: &str = "caseData.id";
+const HAS_CASE: &str = "exists(caseData.id)";
 
 /// A registration in the terms of the rest of the API.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub(super) struct Sending {
     pub(super) spec: DestinationSpec,
     pub(super) secrets: DestinationSecrets,
     pub(super) event_types: Vec<String>,
+    /// In the host's own language.
+    pub(super) filter: Option<String>,
     /// The chain, all of them shared.
     pub(super) plugins: Vec<PluginRef>,
     pub(super) settings: BTreeMap<String, String>,
@@ -43,6 +47,7 @@ pub(super) fn of(registration: &Registration, to: &DestinationName) -> Result<Se
         spec: DestinationSpec::of(DestinationKind::Http),
         secrets: DestinationSecrets::default(),
         event_types: vec![entry.event_type.to_string()],
+        filter: registration.filter.clone(),
         plugins: Vec::new(),
         settings: BTreeMap::new(),
         schedule: None,
@@ -78,6 +83,7 @@ impl Sending {
         self.transcript(registration, to, "sftp")?;
         if let Some(every) = registration.text("SCHEDULE") {
             self.event_types.clone_from(&registration.entry.collects);
+            self.filter = Some(HAS_CASE.to_owned());
             self.schedule = Some(ScheduleSpec {
                 every: every.to_ascii_lowercase(),
                 time_zone: registration.text("TIME_ZONE").unwrap_or("UTC").to_owned(),
