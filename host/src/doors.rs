@@ -3,6 +3,8 @@
 
 mod tester;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -14,6 +16,7 @@ use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
 use crate::clock::{self, Clock};
+use crate::deliver::email::MailRules;
 use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
@@ -43,6 +46,8 @@ pub(crate) struct Rules {
     pub(crate) master: MasterKeys,
     /// Where destinations may be.
     pub(crate) addresses: AddressPolicy,
+    /// Which mails may be sent.
+    pub(crate) mail: Arc<MailRules>,
 }
 
 /// Test deliveries under way at once.
@@ -122,7 +127,8 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
+        let checked = Target::check(spec, secrets, &self.addresses);
+        checked.and_then(|()| self.mail.admits(spec)).map_err(|why| Unfit::new(why.field(), why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {

@@ -11,6 +11,8 @@ pub mod child;
 
 pub mod data;
 
+pub mod exim;
+
 pub mod host;
 
 pub mod generated;
@@ -19,6 +21,8 @@ pub mod postgres;
 pub mod proxy;
 
 pub mod sink;
+
+pub mod smtp;
 
 pub mod tls;
 
