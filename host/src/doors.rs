@@ -21,6 +21,7 @@ use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
+use crate::pgp::PgpKeys;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
@@ -48,6 +49,8 @@ pub(crate) struct Rules {
     pub(crate) addresses: AddressPolicy,
     /// Which mails may be sent.
     pub(crate) mail: Arc<MailRules>,
+    /// When keys that expire are too old.
+    pub(crate) clock: Clock,
 }
 
 /// Test deliveries under way at once.
@@ -127,8 +130,11 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        let checked = Target::check(spec, secrets, &self.addresses);
-        checked.and_then(|()| self.mail.admits(spec)).map_err(|why| Unfit::new(why.field(), why))
+        Target::check(spec, secrets, &self.addresses)
+            .and_then(|()| self.mail.admits(spec))
+            .map_err(|why| Unfit::new(why.field(), why))?;
+        let keys = PgpKeys::read(&spec.pgp_keys).map_err(|why| Unfit::new("pgp_keys", why))?;
+        keys.check_at(self.clock.now()).map_err(|why| Unfit::new("pgp_keys", why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {

@@ -197,7 +197,7 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses, mail }),
+            checks: Arc::new(Rules { master, addresses, mail, clock: clock.clone() }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

@@ -13,6 +13,8 @@ pub mod data;
 
 pub mod exim;
 
+pub mod gnupg;
+
 pub mod host;
 
 pub mod generated;

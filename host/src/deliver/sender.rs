@@ -124,7 +124,7 @@ impl Sender {
         let watch = Stopwatch::start();
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
-            Way::Email(email) => self.mail.attempt(email, d, &self.contents, timeout, now).await,
+            Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

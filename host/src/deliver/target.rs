@@ -20,6 +20,7 @@ use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
 use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
+use crate::pgp::{PgpError, PgpKeys};
 
 /// What requests say they come from.
 pub(super) const USER_AGENT_VALUE: HeaderValue =
@@ -32,6 +33,8 @@ pub struct Target {
     pub carrier: CarrierId,
     /// Its name.
     pub name: DestinationName,
+    /// What files and attachments are encrypted to; none, and they are not.
+    pub(super) pgp: PgpKeys,
     pub(super) way: Way,
 }
 
@@ -100,6 +103,9 @@ pub enum TargetError {
     /// What a mail needs was refused.
     #[error(transparent)]
     Email(#[from] EmailError),
+    /// A key that files are to be encrypted to is not taken.
+    #[error(transparent)]
+    Pgp(#[from] PgpError),
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -129,7 +135,7 @@ impl Target {
             DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
             kind @ DestinationKind::Sftp => Way::Unavailable(kind),
         };
-        Ok(Self { carrier, name, way })
+        Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
 
     /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
@@ -161,6 +167,7 @@ impl Target {
         policy: &AddressPolicy,
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
+        PgpKeys::read(&spec.pgp_keys)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
             DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
@@ -204,6 +211,7 @@ impl TargetError {
             Self::Tls(why) => why.field(),
             Self::Email(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }
     }

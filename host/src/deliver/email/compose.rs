@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use hookyard_sdk::template::{DEFAULT_FILE_NAME, LINE_CHARS, Template, Variables};
+use hookyard_sdk::template::{DEFAULT_FILE_NAME, LINE_CHARS, Template, Variables, with_extension};
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{
@@ -22,6 +22,7 @@ use super::dkim::Dkim;
 use super::encode;
 use super::target::{EmailTarget, MAX_LIST};
 use crate::clock::Millis;
+use crate::pgp::{self, Encryption};
 use crate::store::work::{HeldDelivery, Message};
 
 /// The most files that go with one mail.
@@ -258,6 +259,21 @@ impl Letter {
             shown["attachments"] = self.enclosed.iter().map(enclosed).collect();
         }
         shown
+    }
+
+    /// Encrypts what goes with it. The texts and the headers are not encrypted.
+    pub(super) fn encrypt(&mut self, encryption: &Encryption) -> Result<(), Unmailable> {
+        for one in &mut self.enclosed {
+            let mut encrypted = Vec::with_capacity(one.bytes.len() + 1_024);
+            let done = encryption.encrypt(&*one.bytes, &mut encrypted);
+            done.map_err(|why| Unmailable(format!("attachment {:?} cannot be encrypted: {why}", one.name).into()))?;
+            *one = Enclosed {
+                name: with_extension(&one.name, pgp::EXTENSION),
+                content_type: "application/octet-stream".to_owned(),
+                bytes: encrypted.into(),
+            };
+        }
+        Ok(())
     }
 
     /// Writes it out, signed at `now` where there is a key.

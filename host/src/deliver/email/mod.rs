@@ -39,6 +39,7 @@ use super::content::{Contents, File, Missing};
 use super::mask::Mask;
 use super::sender::Tried;
 use crate::clock::Millis;
+use crate::pgp::{Encryption, PgpKeys};
 use crate::retry::Outcome;
 use crate::store::work::{HeldDelivery, Message};
 
@@ -89,6 +90,7 @@ impl Mailer {
     pub(super) async fn attempt(
         &self,
         target: &EmailTarget,
+        pgp: &PgpKeys,
         d: &HeldDelivery,
         contents: &Contents,
         timeout: Duration,
@@ -115,9 +117,15 @@ impl Mailer {
             Ok(letter) => letter,
             Err(tried) => return *tried,
         };
+        let encryption = match (!pgp.is_empty()).then(|| pgp.at(now)).transpose() {
+            Ok(encryption) => encryption,
+            Err(why) => {
+                return Tried { request: letter.shown(&relay).to_string(), ..Tried::unavailable(why.to_string().into()) };
+            }
+        };
         let shown = letter.shown(&relay).to_string();
         let dkim = route.dkim.clone();
-        let (written, shown_whole) = match write(letter, relay, dkim, now, large.is_some()).await {
+        let (written, shown_whole) = match write(letter, relay, encryption, dkim, now).await {
             Ok(written) => written,
             Err(Unmailable(why)) => return Tried { request: shown, ..Tried::unavailable(why) },
         };
@@ -234,21 +242,26 @@ impl Mailer {
     }
 }
 
-/// Writes a mail out, and what is shown of it. A large one would keep others waiting.
+/// Writes a mail out, and what is shown of it. One that is large or encrypted would keep others waiting.
 async fn write(
-    letter: Letter,
+    mut letter: Letter,
     relay: String,
+    encryption: Option<Encryption>,
     dkim: Option<Arc<Dkim>>,
     now: Millis,
-    is_large: bool,
 ) -> Result<(Written, String), Unmailable> {
+    let bytes: u64 = letter.enclosed.iter().map(|one| one.bytes.len() as u64).sum();
+    let is_busy = bytes > LARGE || encryption.is_some();
     let work = move || {
+        if let Some(encryption) = encryption {
+            letter.encrypt(&encryption)?;
+        }
         let mut shown = letter.shown(&relay);
         let written = letter.write(dkim.as_deref(), now)?;
         shown["bytes"] = written.bytes.len().into();
         Ok((written, shown.to_string()))
     };
-    if is_large {
+    if is_busy {
         let written = tokio::task::spawn_blocking(work).await;
         return written.unwrap_or_else(|_| Err(Unmailable("the mail could not be written".into())));
     }
