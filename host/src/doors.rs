@@ -3,6 +3,8 @@
 
 mod tester;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -16,6 +18,7 @@ use crate::carrier::{
     Destination, DestinationSpec, LimitsSpec, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
 };
 use crate::clock::{self, Clock};
+use crate::deliver::email::MailRules;
 use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
@@ -47,6 +50,8 @@ pub(crate) struct Rules {
     pub(crate) master: MasterKeys,
     /// Where destinations may be.
     pub(crate) addresses: AddressPolicy,
+    /// Which mails may be sent.
+    pub(crate) mail: Arc<MailRules>,
     /// When keys that expire are too old.
     pub(crate) clock: Clock,
     /// What no carrier can go beyond in what is fetched for it.
@@ -130,7 +135,9 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))?;
+        Target::check(spec, secrets, &self.addresses)
+            .and_then(|()| self.mail.admits(spec))
+            .map_err(|why| Unfit::new(why.field(), why))?;
         let keys = PgpKeys::read(&spec.pgp_keys).map_err(|why| Unfit::new("pgp_keys", why))?;
         keys.check_at(self.clock.now()).map_err(|why| Unfit::new("pgp_keys", why))
     }

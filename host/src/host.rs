@@ -22,7 +22,7 @@ use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
-use crate::config::Config;
+use crate::config::{Config, MailConfigError};
 use crate::deliver::{AddressPolicy, MediaParts, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
@@ -69,6 +69,9 @@ pub enum StartError {
     /// The catalogue of event types.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// What is set up for mails.
+    #[error(transparent)]
+    Mail(#[from] MailConfigError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -180,9 +183,12 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
+        let mail = Arc::new(config.mail.load()?);
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let media = media_parts(config, &clock, &life, &metrics)?;
-        let parts = SenderParts { proxy, shelf: Some(shelf), media: Some(media), ..SenderParts::default() };
+        let media = Some(media);
+        let parts =
+            SenderParts { proxy, shelf: Some(shelf), mail: mail.clone(), media, ..SenderParts::default() };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {
@@ -219,7 +225,7 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses, clock: clock.clone(), media: config.media.ceiling() }),
+            checks: Arc::new(Rules { master, addresses, mail, clock: clock.clone(), media: config.media.ceiling() }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

@@ -11,6 +11,8 @@ pub mod child;
 
 pub mod data;
 
+pub mod exim;
+
 pub mod gnupg;
 
 pub mod host;
@@ -21,6 +23,8 @@ pub mod postgres;
 pub mod proxy;
 
 pub mod sink;
+
+pub mod smtp;
 
 pub mod tls;
 

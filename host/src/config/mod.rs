@@ -3,10 +3,12 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod mail;
 mod media;
 mod proxy;
 mod read;
 
+pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
@@ -41,6 +43,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// How mails are sent.
+    pub mail: MailConfig,
     /// What deliveries carry that the host fetches.
     pub media: MediaConfig,
     /// What carriers may ask of `/webhooks`.
@@ -354,6 +358,8 @@ impl Config {
         range("plugins.breaker_window_s", p.breaker_window_s, 1, 86_400);
         range("plugins.breaker_rest_s", p.breaker_rest_s, 1, 86_400);
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
+        range("mail.max_message_bytes", self.mail.max_message_bytes as u64, 64 << 10, 100 * MIB);
+        range("mail.connections", self.mail.connections as u64, 1, 100);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
         if s.database != "sqlite"
@@ -379,6 +385,7 @@ impl Config {
                     .to_owned(),
             });
         }
+        found.extend(self.mail.problems());
         if let Err(why) = d.proxy() {
             let key = match why {
                 ProxyError::Address { .. } => "deliver.egress_proxy",

@@ -9,6 +9,7 @@ pub mod address;
 pub mod auth;
 mod clients;
 pub mod content;
+pub mod email;
 mod fault;
 pub mod handshake;
 mod headers;

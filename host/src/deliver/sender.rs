@@ -12,6 +12,7 @@ use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
 use super::clients::Clients;
 use super::content::Contents;
+use super::email::{MailRules, Mailer};
 use super::http::Http;
 use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
@@ -26,6 +27,7 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    mail: Mailer,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -41,11 +43,14 @@ pub struct SenderParts {
     pub token_timeout: Duration,
     /// What fetches; without it, content that would have to be fetched cannot be sent.
     pub media: Option<MediaParts>,
+    /// What the operator set up for mails.
+    pub mail: Arc<MailRules>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, media: None }
+        let token_timeout = TOKEN_TIMEOUT;
+        Self { proxy: None, shelf: None, token_timeout, media: None, mail: Arc::default() }
     }
 }
 
@@ -110,10 +115,11 @@ impl Sender {
     /// # Errors
     /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, media } = parts;
+        let SenderParts { proxy, shelf, token_timeout, media, mail } = parts;
         let clients = Clients::new(policy, proxy)?;
         let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
-        Ok(Self { http: Http::new(clients, shelf, token_timeout), contents: Contents { media } })
+        let http = Http::new(clients, shelf, token_timeout);
+        Ok(Self { http, mail: Mailer::new(policy, mail), contents: Contents { media } })
     }
 
     /// What fetches the content of deliveries, if there is anything.
@@ -121,11 +127,13 @@ impl Sender {
         self.contents.media.as_ref()
     }
 
-    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
+    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`; a mail when one of its steps takes
+    /// that long.
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
+            Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

@@ -10,9 +10,9 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
-
 use super::request::header_value;
 use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
@@ -41,6 +41,7 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Http(Box<HttpTarget>),
+    Email(Box<EmailTarget>),
     /// A kind that this version of the host does not send to.
     Unavailable(DestinationKind),
 }
@@ -99,6 +100,9 @@ pub enum TargetError {
         /// The kind.
         kind: DestinationKind,
     },
+    /// What a mail needs was refused.
+    #[error(transparent)]
+    Email(#[from] EmailError),
     /// A key that files are to be encrypted to is not taken.
     #[error(transparent)]
     Pgp(#[from] PgpError),
@@ -128,7 +132,8 @@ impl Target {
         }
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
+            DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
+            kind @ DestinationKind::Sftp => Way::Unavailable(kind),
         };
         Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
@@ -146,7 +151,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Unavailable(_) => None,
         }
     }
 }
@@ -165,7 +170,8 @@ impl Target {
         PgpKeys::read(&spec.pgp_keys)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+            DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
+            DestinationKind::Sftp => Ok(()),
         }
     }
 }
@@ -203,6 +209,7 @@ impl TargetError {
             Self::Headers(_) => "headers",
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
+            Self::Email(why) => why.field(),
             Self::Signing(_) => "signing",
             Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
@@ -276,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
+    fn secrets_and_numbers_are_checked() {
         let spec = |kind| DestinationSpec {
             url: Some("https://example.com".to_owned()),
             ..DestinationSpec::of(kind)
@@ -289,9 +296,9 @@ mod tests {
         };
         assert!(matches!(compile(DestinationKind::Http), Err(TargetError::Signing(_))));
         let compile_numbers = |concurrency, rate_per_minute| {
-            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Email) };
+            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Http) };
             let (carrier, name) = ("acme".parse().unwrap(), "main".parse().unwrap());
-            Target::compile(carrier, name, &spec, &secrets, &AddressPolicy::default())
+            Target::compile(carrier, name, &spec, &DestinationSecrets::default(), &AddressPolicy::default())
                 .map(drop)
                 .map_err(|e| e.to_string())
         };
@@ -303,6 +310,5 @@ mod tests {
         ] {
             assert_eq!(compile_numbers(concurrency, rate), Err(expected.to_owned()));
         }
-        assert!(compile(DestinationKind::Email).is_ok() && compile(DestinationKind::Sftp).is_ok());
     }
 }

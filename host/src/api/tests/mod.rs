@@ -180,7 +180,8 @@ impl Bench {
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
         let media = MediaConfig::default().ceiling();
-        let rules = Rules { master, addresses: AddressPolicy::default(), clock: clock.clone(), media };
+        let (addresses, mail) = (AddressPolicy::default(), Arc::default());
+        let rules = Rules { master, addresses, clock: clock.clone(), mail, media };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
