@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
+use super::content::Contents;
 use super::http::Http;
 use super::proxy::EgressProxy;
 use super::target::{Target, Way};
@@ -23,6 +24,8 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    /// What deliveries of every kind carry.
+    pub(super) contents: Contents,
 }
 
 /// What a sender may have beside the rules about addresses.
@@ -104,14 +107,14 @@ impl Sender {
     /// TLS or the client could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
         let SenderParts { proxy, shelf, token_timeout } = parts;
-        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)? })
+        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)?, contents: Contents::default() })
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let tried = match &target.way {
-            Way::Http(http) => self.http.attempt(target, http, d, timeout, now).await,
+            Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }
