@@ -13,6 +13,7 @@ mod verdict;
 pub mod log;
 pub mod settings;
 pub mod tables;
+pub mod template;
 
 // What answers the imports: the host, or the test that runs the function natively.
 #[cfg(target_family = "wasm")]
