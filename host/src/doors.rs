@@ -12,9 +12,9 @@ use crate::api::state::{
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
+use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Login, Owner, SubscriptionSpec};
 use crate::clock::{self, Clock};
-use crate::deliver::{AddressPolicy, Target, sign};
+use crate::deliver::{AddressPolicy, Target, sftp, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
@@ -147,6 +147,14 @@ impl Checks for Rules {
 
     fn public_key(&self, secret: &str) -> Option<String> {
         sign::public_key(secret).ok()
+    }
+
+    fn login_key(&self) -> String {
+        sftp::keys::generate(clock::random_bytes())
+    }
+
+    fn public_half(&self, login: &Login) -> Option<(String, String)> {
+        sftp::keys::public_half(login).map(|half| (half.key, half.fingerprint))
     }
 
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {

@@ -84,6 +84,7 @@ pub struct Host {
     runtime: Runtime,
     first_key: Option<PathBuf>,
     metrics: Metrics,
+    sender: Sender,
 }
 
 /// Opens the store that the configuration names, as a node of its own.
@@ -155,14 +156,15 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
-        let parts = SenderParts { proxy, shelf: Some(shelf), ..SenderParts::default() };
+        let sftp = config.sftp.limits();
+        let parts = SenderParts { proxy, shelf: Some(shelf), sftp, ..SenderParts::default() };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {
             store: store.clone(),
             runtime: runtime.clone(),
-            sender,
+            sender: sender.clone(),
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
@@ -228,7 +230,7 @@ impl Host {
         };
         life.spawn("api", server.run(listener));
         tracing::info!(%address, store = store.kind(), threads = config.plugin_threads(), "the host is up");
-        Ok(Self { address, life, router, store, runtime, first_key, metrics })
+        Ok(Self { address, life, router, store, runtime, first_key, metrics, sender })
     }
 
     /// Where it listens.
@@ -260,6 +262,7 @@ impl Host {
     pub async fn stop(self, soft: Duration, hard: Duration, hurry: impl Future<Output = ()>) -> bool {
         self.router.halt();
         let finished = self.life.stop(soft, hard, hurry).await;
+        self.sender.close().await;
         // It waits for its threads, and a tokio thread must not.
         let runtime = self.runtime;
         if tokio::task::spawn_blocking(move || runtime.stop()).await.is_err() {

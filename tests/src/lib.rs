@@ -18,7 +18,11 @@ pub mod postgres;
 
 pub mod proxy;
 
+pub mod relay;
+
 pub mod sink;
+
+pub mod sshd;
 
 pub mod tls;
 

@@ -5,9 +5,11 @@
 
 mod proxy;
 mod read;
+mod sftp;
 
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
+pub use sftp::SftpConfig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// How files are sent to SFTP servers.
+    pub sftp: SftpConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// How it speaks to its operator.
@@ -352,6 +356,9 @@ impl Config {
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
+        for (key, value, least, most) in self.sftp.ranges() {
+            range(key, value, least, most);
+        }
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

@@ -13,6 +13,7 @@ use super::auth::{TOKEN_TIMEOUT, TokenShelf};
 use super::content::Contents;
 use super::http::Http;
 use super::proxy::EgressProxy;
+use super::sftp::{Sftp, SftpLimits};
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
 use crate::retry::Outcome;
@@ -24,6 +25,7 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    sftp: Sftp,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -37,11 +39,13 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What SFTP sessions are held to.
+    pub sftp: SftpLimits,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, sftp: SftpLimits::default() }
     }
 }
 
@@ -106,8 +110,17 @@ impl Sender {
     /// # Errors
     /// TLS or the client could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout } = parts;
-        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)?, contents: Contents::default() })
+        let SenderParts { proxy, shelf, token_timeout, sftp } = parts;
+        Ok(Self {
+            http: Http::new(policy, proxy, shelf, token_timeout)?,
+            sftp: Sftp::new(policy, sftp),
+            contents: Contents::default(),
+        })
+    }
+
+    /// Ends the connections that are kept between attempts. Call it when there are no more.
+    pub async fn close(&self) {
+        self.sftp.close().await;
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
@@ -115,6 +128,7 @@ impl Sender {
         let watch = Stopwatch::start();
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
+            Way::Sftp(sftp) => self.sftp.attempt(target, sftp, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

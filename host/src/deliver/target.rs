@@ -13,6 +13,8 @@ use super::auth::{self, AuthError, TokenSource};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 use super::request::header_value;
+use super::sftp::SftpError;
+use super::sftp::target::SftpTarget;
 use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
@@ -37,6 +39,7 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Http(Box<HttpTarget>),
+    Sftp(Box<SftpTarget>),
     /// A kind that this version of the host does not send to.
     Unavailable(DestinationKind),
 }
@@ -77,6 +80,9 @@ pub enum TargetError {
     /// The certificates were refused.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The SFTP server or the login was refused.
+    #[error(transparent)]
+    Sftp(#[from] SftpError),
     /// A number is out of its range.
     #[error("{field}: {value} is out of range, it takes 1 to {max}")]
     OutOfRange {
@@ -121,7 +127,10 @@ impl Target {
         }
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
+            DestinationKind::Sftp => {
+                Way::Sftp(Box::new(SftpTarget::compile(spec.sftp.as_ref(), secrets, policy)?))
+            }
+            kind @ DestinationKind::Email => Way::Unavailable(kind),
         };
         Ok(Self { carrier, name, way })
     }
@@ -139,7 +148,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Unavailable(_) => None,
+            Way::Sftp(_) | Way::Unavailable(_) => None,
         }
     }
 }
@@ -157,7 +166,8 @@ impl Target {
         only_its_own(spec, secrets)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+            DestinationKind::Sftp => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
+            DestinationKind::Email => Ok(()),
         }
     }
 }
@@ -195,6 +205,7 @@ impl TargetError {
             Self::Headers(_) => "headers",
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
+            Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }

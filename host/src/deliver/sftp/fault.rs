@@ -128,6 +128,15 @@ impl Fault {
         matches!(self, Self::Closed | Self::Ssh(_) | Self::Malformed(_) | Self::Stalled { .. } | Self::TooLong(_))
     }
 
+    /// Whether a session that rested may have been dead before anything was asked of it: the connection is gone, or gave no sign
+    /// of life when it was taken up.
+    pub(super) fn is_of_a_dead_session(&self, timeout: Duration) -> bool {
+        match self {
+            Self::Stalled { patience, .. } => *patience < timeout,
+            other => other.ends_session() && !matches!(other, Self::TooLong(_)),
+        }
+    }
+
     /// What it means for the attempt, and its text for people.
     pub(super) fn explain(self) -> (Outcome, String) {
         let text: String = self.to_string().chars().take(MAX_ERROR).collect();

@@ -115,7 +115,6 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) const OK: u32 = 0;
-    pub(super) const END: u32 = 1;
     const NO_SUCH_FILE: u32 = 2;
     const PERMISSION_DENIED: u32 = 3;
     const FAILURE: u32 = 4;

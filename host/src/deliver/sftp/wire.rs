@@ -21,7 +21,7 @@ pub(super) const PIECE: usize = 31 * 1024;
 /// something else to do never holds up the others of its session.
 pub(super) const WAITING: usize = 4 * WINDOW;
 /// How long a session that rested is waited for before it counts as dead.
-const PROBE: Duration = Duration::from_secs(5);
+pub(super) const PROBE: Duration = Duration::from_secs(5);
 
 /// A request that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -83,20 +83,15 @@ impl Wire {
         self.offers
     }
 
-    /// Takes it up for another file.
-    pub(super) fn resume(&mut self, patience: Duration) {
+    /// Takes it up for another file; `probe` is how long the first sign of life is waited for.
+    pub(super) fn resume(&mut self, patience: Duration, probe: Duration) {
         self.patience = patience;
-        self.probing = Some(PROBE.min(patience));
+        self.probing = Some(probe);
     }
 
     /// Whether nothing is under way, so that another file may have it.
     pub(super) fn is_at_rest(&self) -> bool {
         self.open.is_empty() && self.write.is_some()
-    }
-
-    /// How many requests are under way.
-    pub(super) fn under_way(&self) -> usize {
-        self.open.len()
     }
 
     /// Sends a request. No more than [`WINDOW`] may be under way.
