@@ -7,6 +7,7 @@ mod deliver;
 mod door;
 mod hostile;
 mod plugin;
+mod sftp;
 mod store;
 
 // The author's tools, as the binary is used.

@@ -29,7 +29,7 @@ pub struct LoginBody {
 /// The kinds of keys that the host makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyKind {
+pub(super) enum KeyKind {
     /// ed25519.
     Ed25519,
 }
