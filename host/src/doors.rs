@@ -12,7 +12,9 @@ use crate::api::state::{
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
-use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Login, Owner, SubscriptionSpec};
+use crate::carrier::{
+    Destination, DestinationSpec, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
+};
 use crate::clock::{self, Clock};
 use crate::deliver::{AddressPolicy, Target, sftp, sign};
 use crate::event::{Event, PluginName};
@@ -43,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) master: MasterKeys,
     /// Where destinations may be.
     pub(crate) addresses: AddressPolicy,
+    /// What no carrier can go beyond in what is fetched for it.
+    pub(crate) media: MediaCeiling,
 }
 
 /// Test deliveries under way at once.
@@ -138,6 +142,14 @@ impl Checks for Rules {
     fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit> {
         let policy = Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
         policy.permits(destination.url.as_deref()).map_err(|why| Unfit::new("url", why))
+    }
+
+    fn media(&self, rules: MediaRules) -> Result<MediaRules, Unfit> {
+        rules.checked(&self.media).map_err(|why| Unfit::new(why.field(), why))
+    }
+
+    fn media_ceiling(&self) -> MediaCeiling {
+        self.media.clone()
     }
 
     fn signing_secret(&self, asymmetric: bool) -> String {

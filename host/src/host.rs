@@ -23,7 +23,7 @@ use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
-use crate::deliver::{AddressPolicy, Sender, SenderParts};
+use crate::deliver::{AddressPolicy, MediaParts, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
 use crate::ingest::IngestLimits;
@@ -100,6 +100,31 @@ pub async fn open_store(config: &Config, migrate: bool, now: Millis) -> Result<S
     Store::open(&config.store_config(), migrate, limits, node, now, config.lease()).await
 }
 
+/// What fetching is set up with.
+fn media_parts(
+    config: &Config,
+    clock: &Clock,
+    life: &Lifecycle,
+    metrics: &Metrics,
+) -> Result<MediaParts, StartError> {
+    let path = &config.media.authorities;
+    let authorities = if path.as_os_str().is_empty() {
+        None
+    } else {
+        let read = std::fs::read_to_string(path);
+        Some(read.map_err(|why| StartError::File { path: path.clone(), why })?)
+    };
+    Ok(MediaParts {
+        folder: config.store.data.join("spool"),
+        limits: config.media.limits(),
+        authorities,
+        scanner: config.media.scanner().map_err(StartError::Deliver)?,
+        clock: clock.clone(),
+        life: life.clone(),
+        metrics: metrics.clone(),
+    })
+}
+
 fn fresh_id(now: Millis) -> Uuid {
     time_ordered(now, clock::random_bytes())
 }
@@ -156,10 +181,12 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
-        let sftp = config.sftp.limits();
-        let parts = SenderParts { proxy, shelf: Some(shelf), sftp, ..SenderParts::default() };
-        let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
+        let media = media_parts(config, &clock, &life, &metrics)?;
+        let sftp = config.sftp.limits();
+        let parts =
+            SenderParts { proxy, shelf: Some(shelf), media: Some(media), sftp, ..SenderParts::default() };
+        let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {
             store: store.clone(),
@@ -195,7 +222,7 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses }),
+            checks: Arc::new(Rules { master, addresses, media: config.media.ceiling() }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

@@ -22,6 +22,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod list;
 pub mod log_views;
+pub mod media;
 pub mod plugin_views;
 pub mod plugins;
 pub mod problem;
@@ -60,6 +61,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(plugins::routes())
         .merge(events::routes())
         .merge(event_types::routes())
+        .merge(media::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
         .merge(document::routes())

@@ -15,7 +15,8 @@ use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, LimitsSpec, Login, Owner, PluginVersion, Subscription, SubscriptionSpec,
+    Destination, DestinationSpec, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, PluginVersion,
+    Subscription, SubscriptionSpec,
 };
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -197,6 +198,15 @@ pub trait Checks: Send + Sync {
     /// # Errors
     /// The destination's member that the subscription's policy does not take.
     fn together(&self, spec: &SubscriptionSpec, destination: &DestinationSpec) -> Result<(), Unfit>;
+
+    /// What may be fetched for a carrier, in the one form that is kept.
+    ///
+    /// # Errors
+    /// The first member that does not hold, or is beyond the ceiling.
+    fn media(&self, rules: MediaRules) -> Result<MediaRules, Unfit>;
+
+    /// What no carrier can go beyond in what is fetched.
+    fn media_ceiling(&self) -> MediaCeiling;
 
     /// A fresh signing secret: `whsk_…` (ed25519) when `asymmetric`, otherwise `whsec_…`.
     fn signing_secret(&self, asymmetric: bool) -> String;

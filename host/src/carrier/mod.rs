@@ -8,6 +8,7 @@ pub mod email;
 pub mod event_type;
 pub mod handshake;
 pub mod key;
+pub mod media;
 pub mod path;
 pub mod plugin;
 pub mod schedule;
@@ -20,6 +21,7 @@ pub use destination::{Destination, DestinationKind, DestinationSpec, Destination
 pub use email::{DkimSpec, EmailSpec, RelaySecurity, RelaySpec};
 pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};
+pub use media::{MediaCeiling, MediaRules, MediaRulesError};
 pub use plugin::{Limits, LimitsSpec, Owner, PluginRef, PluginVersion, Sha256Hex};
 pub use schedule::ScheduleSpec;
 pub use sftp::{Existing, SftpSpec};

@@ -3,10 +3,12 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod media;
 mod proxy;
 mod read;
 mod sftp;
 
+pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
 pub use sftp::SftpConfig;
@@ -43,6 +45,8 @@ pub struct Config {
     pub deliver: DeliverConfig,
     /// How files are sent to SFTP servers.
     pub sftp: SftpConfig,
+    /// What deliveries carry that the host fetches.
+    pub media: MediaConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// How it speaks to its operator.
@@ -389,6 +393,7 @@ impl Config {
             };
             found.push(Problem { key: key.to_owned(), why: why.to_string() });
         }
+        found.extend(self.media.problems());
         if let Err(why) = self.log.level.parse::<tracing_subscriber::filter::Targets>() {
             found.push(Problem { key: "log.level".to_owned(), why: why.to_string() });
         }

@@ -10,8 +10,10 @@ use bytes::Bytes;
 
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
+use super::clients::Clients;
 use super::content::Contents;
 use super::http::Http;
+use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
 use super::sftp::{Sftp, SftpLimits};
 use super::target::{Target, Way};
@@ -41,11 +43,13 @@ pub struct SenderParts {
     pub token_timeout: Duration,
     /// What SFTP sessions are held to.
     pub sftp: SftpLimits,
+    /// What fetches; without it, content that would have to be fetched cannot be sent.
+    pub media: Option<MediaParts>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, sftp: SftpLimits::default() }
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, sftp: SftpLimits::default(), media: None }
     }
 }
 
@@ -100,7 +104,7 @@ impl Sender {
     /// A sender that connects to what the policy allows, and keeps tokens in memory alone.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
         Self::with(policy, SenderParts::default())
     }
@@ -108,14 +112,21 @@ impl Sender {
     /// A sender that connects to what the policy allows.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, sftp } = parts;
+        let SenderParts { proxy, shelf, token_timeout, sftp, media } = parts;
+        let clients = Clients::new(policy, proxy)?;
+        let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
         Ok(Self {
-            http: Http::new(policy, proxy, shelf, token_timeout)?,
+            http: Http::new(clients, shelf, token_timeout),
             sftp: Sftp::new(policy, sftp),
-            contents: Contents::default(),
+            contents: Contents { media },
         })
+    }
+
+    /// What fetches the content of deliveries, if there is anything.
+    pub fn media(&self) -> Option<&Media> {
+        self.contents.media.as_ref()
     }
 
     /// Ends the connections that are kept between attempts. Call it when there are no more.

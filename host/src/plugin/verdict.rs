@@ -256,11 +256,13 @@ fn file_path(path: String) -> Result<String, Fault> {
 fn fetch(url: String) -> Result<String, Fault> {
     let parsed = url.parse::<http::Uri>().ok();
     let host = parsed.as_ref().and_then(|uri| uri.host()).unwrap_or_default();
-    let https = parsed.as_ref().and_then(|uri| uri.scheme_str()) == Some("https");
+    // Whether plain HTTP is allowed is the operator's to say, when it is fetched.
+    let web = parsed.as_ref().and_then(|uri| uri.scheme_str()).is_some_and(|s| s == "https" || s == "http");
     let user = parsed.as_ref().and_then(|uri| uri.authority()).is_some_and(|a| a.as_str().contains('@'));
-    if !https || host.is_empty() || user || url.len() > TEXT_MAX {
+    if !web || host.is_empty() || user || url.len() > TEXT_MAX {
         return rejected(format!(
-            "{:?} cannot be fetched: it takes an https address without user name, at most {TEXT_MAX} bytes",
+            "{:?} cannot be fetched: it takes an https address (http where the operator allows it) without user name, \
+             at most {TEXT_MAX} bytes",
             cut(&url, 80)
         ));
     }

@@ -8,6 +8,7 @@
 //! | 5 → 6 | `route` | has the store plan, hands deliveries to their lanes |
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
+//! | aside | `media` | what deliveries carry that is fetched: begun at 5, waited for before 6, removed after 7 |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
@@ -30,6 +31,8 @@ mod send;
 mod trial;
 
 mod claim;
+
+mod media;
 
 mod upkeep;
 
@@ -165,6 +168,7 @@ impl Router {
             master: parts.master,
             addresses: parts.addresses,
             ceiling: parts.ceiling,
+            media: parts.sender.media().cloned(),
         };
         let agreement = AgreementParts {
             store: parts.store.clone(),
@@ -225,5 +229,9 @@ impl Router {
         self.metrics.deliveries_queued.set(gauge(self.lanes.queued()));
         self.metrics.attempts_under_way.set(gauge(self.lanes.under_way()));
         self.metrics.plugin_queue.set(gauge(self.runtime.metrics().queued));
+        if let Some((bytes, fetching)) = self.sender.media().map(crate::deliver::Media::load) {
+            self.metrics.media_spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.metrics.media_fetching.set(gauge(fetching));
+        }
     }
 }

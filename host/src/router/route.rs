@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Router;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Place, Plugins, Standing};
+use super::media::Wanted;
 use super::rooms::Room;
 use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;
@@ -224,6 +225,7 @@ impl Router {
                 held.push((room, held_delivery));
             }
         }
+        let wanted = Wanted::of(&routings);
         let plan = Plan { event: event.clone(), routings, whole_event: gathering.again.is_none() };
         let router = self.clone();
         self.store.plan(
@@ -232,8 +234,9 @@ impl Router {
                 let event = &gathering.event;
                 match planned {
                     Ok(()) => {
+                        router.begin_media(event, &wanted);
                         for (room, delivery) in held {
-                            router.lanes.push(room, delivery);
+                            router.push(room, delivery);
                         }
                         for (lane, due) in later {
                             router.timers.lane_due(lane, due);

@@ -14,6 +14,7 @@ mod event_types;
 mod hand;
 mod handshakes;
 mod idempotency;
+mod media;
 mod node;
 pub mod notice;
 pub mod page;

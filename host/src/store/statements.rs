@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node,
-    notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables, tokens,
-    webhooks,
+    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, media,
+    node, notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables,
+    tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -38,6 +38,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("webhooks", webhooks::STATEMENTS),
         ("notice", notice::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
+        ("media", media::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("sealed", sealed::STATEMENTS),
         if kind == "postgres" { ("postgres", postgres::STATEMENTS) } else { ("sqlite", &[]) },
@@ -58,6 +59,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("webhooks::RETRY_THESE", &webhooks::RETRY_THESE),
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
+        ("media::SELECT_UNENDED", &media::SELECT_UNENDED),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),
         ("retention::DELETE_BODIES", &retention::DELETE_BODIES),
         ("retention::DELETE_ROUTINGS", &retention::DELETE_ROUTINGS),
