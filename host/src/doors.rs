@@ -20,6 +20,7 @@ use crate::deliver::{AddressPolicy, Target, sftp, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
+use crate::pgp::PgpKeys;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
@@ -47,6 +48,8 @@ pub(crate) struct Rules {
     pub(crate) addresses: AddressPolicy,
     /// What no carrier can go beyond in what is fetched for it.
     pub(crate) media: MediaCeiling,
+    /// When keys that expire are too old.
+    pub(crate) clock: Clock,
 }
 
 /// Test deliveries under way at once.
@@ -126,7 +129,9 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
+        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))?;
+        let keys = PgpKeys::read(&spec.pgp_keys).map_err(|why| Unfit::new("pgp_keys", why))?;
+        keys.check_at(self.clock.now()).map_err(|why| Unfit::new("pgp_keys", why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {

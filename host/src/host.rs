@@ -222,7 +222,12 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses, media: config.media.ceiling() }),
+            checks: Arc::new(Rules {
+                master,
+                addresses,
+                media: config.media.ceiling(),
+                clock: clock.clone(),
+            }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

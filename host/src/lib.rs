@@ -31,6 +31,9 @@ pub mod deliver;
 
 pub mod retry;
 
+// What files are encrypted to on their way out.
+pub mod pgp;
+
 pub mod secrets;
 
 pub mod rotate;

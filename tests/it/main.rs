@@ -6,6 +6,7 @@
 mod deliver;
 mod door;
 mod hostile;
+mod pgp;
 mod plugin;
 mod sftp;
 mod store;

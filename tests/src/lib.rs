@@ -11,6 +11,8 @@ pub mod child;
 
 pub mod data;
 
+pub mod gnupg;
+
 pub mod host;
 
 pub mod generated;

@@ -12,6 +12,7 @@ use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
+
 use super::request::header_value;
 use super::sftp::SftpError;
 use super::sftp::target::SftpTarget;
@@ -21,6 +22,7 @@ use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
 use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
+use crate::pgp::{PgpError, PgpKeys};
 
 /// What requests say they come from.
 pub(super) const USER_AGENT_VALUE: HeaderValue =
@@ -33,6 +35,8 @@ pub struct Target {
     pub carrier: CarrierId,
     /// Its name.
     pub name: DestinationName,
+    /// What files and attachments are encrypted to; none, and they are not.
+    pub(super) pgp: PgpKeys,
     pub(super) way: Way,
 }
 
@@ -101,6 +105,9 @@ pub enum TargetError {
         /// The kind.
         kind: DestinationKind,
     },
+    /// A key that files are to be encrypted to is not taken.
+    #[error(transparent)]
+    Pgp(#[from] PgpError),
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -132,7 +139,7 @@ impl Target {
             }
             kind @ DestinationKind::Email => Way::Unavailable(kind),
         };
-        Ok(Self { carrier, name, way })
+        Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
 
     /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
@@ -164,6 +171,7 @@ impl Target {
         policy: &AddressPolicy,
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
+        PgpKeys::read(&spec.pgp_keys)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
             DestinationKind::Sftp => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
@@ -207,6 +215,7 @@ impl TargetError {
             Self::Tls(why) => why.field(),
             Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }
     }

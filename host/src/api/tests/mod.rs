@@ -180,7 +180,7 @@ impl Bench {
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
         let media = MediaConfig::default().ceiling();
-        let rules = Rules { master, addresses: AddressPolicy::default(), media };
+        let rules = Rules { master, addresses: AddressPolicy::default(), media, clock: clock.clone() };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
