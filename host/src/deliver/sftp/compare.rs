@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::fault::Fault;
 use super::packet::{READ, Reply, Request};
-use super::upload::fill;
+use super::source::Source;
 use super::wire::{PIECE, WINDOW, Wire};
 use crate::deliver::content::File;
 
@@ -23,8 +23,8 @@ pub(super) async fn piece(
 ) -> Result<bool, Fault> {
     let there = read(wire, handle, offset, length).await?;
     let mut here = BytesMut::zeroed(length);
-    let mut reader = content.open(offset).await.map_err(Fault::Content)?;
-    let length = fill(&mut reader, &mut here).await.map_err(Fault::Content)?;
+    let mut reader = Source::Plain(content).open(offset).await.map_err(Fault::Content)?;
+    let length = reader.fill(&mut here).await.map_err(Fault::Content)?;
     Ok(there[..] == here[..length])
 }
 
@@ -37,12 +37,35 @@ pub(super) async fn with_content(wire: &mut Wire, path: &str, content: &File) ->
     Ok(same)
 }
 
+/// Whether two files have the same bytes.
+pub(super) async fn two_files(wire: &mut Wire, one: &str, other: &str) -> Result<bool, Fault> {
+    let mut handles = Vec::with_capacity(2);
+    for path in [one, other] {
+        let ticket = wire.send(Request::Open { path, flags: READ, mode: None }).await?;
+        handles.extend(wire.handle(ticket).await?.ok());
+    }
+    let mut same = handles.len() == 2;
+    let mut offset = 0;
+    while let ([one, other], true) = (handles.as_slice(), same) {
+        let one = read(wire, one, offset, TOGETHER * PIECE).await?;
+        same = one == read(wire, other, offset, TOGETHER * PIECE).await?;
+        if one.len() < TOGETHER * PIECE {
+            break;
+        }
+        offset += one.len() as u64;
+    }
+    for handle in &handles {
+        wire.call(Request::Close { handle }).await?;
+    }
+    Ok(same)
+}
+
 async fn same(wire: &mut Wire, handle: &Bytes, content: &File) -> Result<bool, Fault> {
-    let mut reader = content.open(0).await.map_err(Fault::Content)?;
+    let mut reader = Source::Plain(content).open(0).await.map_err(Fault::Content)?;
     let mut here = BytesMut::zeroed(TOGETHER * PIECE);
     let mut offset = 0;
     loop {
-        let length = fill(&mut reader, &mut here).await.map_err(Fault::Content)?;
+        let length = reader.fill(&mut here).await.map_err(Fault::Content)?;
         // One byte more than there should be shows that there is more.
         let more = usize::from(length < here.len());
         let there = read(wire, handle, offset, length + more).await?;

@@ -8,6 +8,7 @@ mod packet;
 mod place;
 mod pool;
 mod session;
+mod source;
 mod steps;
 mod sweep;
 pub(super) mod target;
@@ -16,12 +17,13 @@ mod wire;
 
 use std::time::Duration;
 
-use hookyard_sdk::template::{LEVELS, PATH_BYTES};
+use hookyard_sdk::template::{LEVELS, PATH_BYTES, with_extension};
 use serde_json::json;
 
 use self::fault::Fault;
 use self::place::Placed;
 use self::pool::Pool;
+use self::source::Source;
 use self::steps::Steps;
 use self::target::SftpTarget;
 use self::upload::{Job, join, upload};
@@ -31,6 +33,7 @@ use super::sender::Tried;
 use super::target::Target;
 use crate::carrier::path::check_path;
 use crate::clock::Millis;
+use crate::pgp;
 use crate::retry::Outcome;
 use crate::store::work::{HeldDelivery, Lane, Message};
 
@@ -112,9 +115,19 @@ impl Sftp {
                 return Tried::unavailable(why.into());
             }
         };
+        let (source, path) = if target.pgp.is_empty() {
+            (Source::Plain(&content), path)
+        } else {
+            match target.pgp.at(now) {
+                Ok(encryption) => {
+                    (Source::Encrypted(&content, encryption), with_extension(&path, pgp::EXTENSION))
+                }
+                Err(why) => return Tried::unavailable(format!("pgp_keys: {why}").into()),
+            }
+        };
         let job = Job {
             sha256: content.sha256(),
-            content: &content,
+            source,
             id: &d.id,
             path: join(&sftp.folder, &path),
             existing: sftp.existing,
@@ -141,7 +154,7 @@ impl Sftp {
             outcome: hidden(outcome, sftp),
             status: None,
             error,
-            request: shown(sftp, Some(&path), Some((&content, &job.sha256))),
+            request: shown(sftp, Some(&path), Some((&content, &job))),
             response_headers: None,
             response_body: Some(sftp.mask.hide_text(steps.into_text()).into()),
         }
@@ -210,14 +223,17 @@ fn hidden(outcome: Outcome, sftp: &SftpTarget) -> Outcome {
 }
 
 /// What is sent where, for the record.
-fn shown(sftp: &SftpTarget, path: Option<&str>, content: Option<(&File, &[u8; 32])>) -> String {
+fn shown(sftp: &SftpTarget, path: Option<&str>, sent: Option<(&File, &Job<'_>)>) -> String {
     let mut shown = json!({ "host": sftp.host, "port": sftp.port, "username": sftp.username });
     if let Some(path) = path {
         shown["path"] = path.into();
     }
-    if let Some((content, sha256)) = content {
+    if let Some((content, job)) = sent {
         shown["bytes"] = content.len().into();
-        shown["sha256"] = sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        shown["sha256"] = job.sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+        if let Source::Encrypted(_, encryption) = &job.source {
+            shown["encrypted_to"] = encryption.fingerprints().collect::<Vec<_>>().into();
+        }
     }
     shown.to_string()
 }

@@ -11,7 +11,8 @@
 //!   complete looks among the names that are taken for the one with the same size, time and bytes: that is the file.
 //! - Elsewhere the temporary file is renamed, which such a server refuses where a file is. Before, it is given the time at which the
 //!   host took the event, and a taken name counts as this delivery's if size, that time and all bytes are the same. So there two
-//!   deliveries of the same second with the same name and the same bytes come to one file.
+//!   deliveries of the same second with the same name and the same bytes come to one file; and a file that is encrypted is other
+//!   bytes each time and cannot be known again, so that it may be there twice.
 
 use hookyard_sdk::template::numbered;
 
@@ -77,11 +78,11 @@ pub(super) async fn place(
                 return Ok(Placed { path, leftover: None });
             }
             Taken::Occupied(found) => {
-                let known = stamp.is_some()
-                    && found.modified == stamp
-                    && found.size == Some(job.content.len())
-                    && found.is_file();
-                if known && compare::with_content(wire, &path, job.content).await? {
+                let alike = stamp.is_some() && found.modified == stamp && found.is_file();
+                let content = job.source.plain().filter(|content| alike && found.size == Some(content.len()));
+                if let Some(content) = content
+                    && compare::with_content(wire, &path, content).await?
+                {
                     wire.call(Request::Remove { path: part }).await?;
                     steps.note(format_args!("an attempt before had brought it to {path:?}"));
                     return Ok(Placed { path, leftover: None });
@@ -154,7 +155,8 @@ pub(super) async fn second_name(
     found: &Attributes,
     job: &Job<'_>,
 ) -> Result<Option<String>, Fault> {
-    if found.size != Some(job.content.len()) || !found.is_file() {
+    let content = job.source.plain();
+    if !found.is_file() || content.is_some_and(|content| found.size != Some(content.len())) {
         return Ok(None);
     }
     let mut first = 1;
@@ -164,7 +166,12 @@ pub(super) async fn second_name(
         for (at, one) in names.into_iter().enumerate().take(end.unwrap_or(TOGETHER)) {
             let path = name(&job.path, first + at);
             let alike = one.is_some_and(|one| (one.size, one.modified) == (found.size, found.modified));
-            if alike && compare::with_content(wire, &path, job.content).await? {
+            let same = match content {
+                _ if !alike => false,
+                Some(content) => compare::with_content(wire, &path, content).await?,
+                None => compare::two_files(wire, &path, part).await?,
+            };
+            if same {
                 return Ok(Some(path));
             }
         }
@@ -173,7 +180,6 @@ pub(super) async fn second_name(
         }
         first += TOGETHER;
     }
-    tracing::trace!(part, "a complete upload has no final name yet");
     Ok(None)
 }
 

@@ -1,20 +1,21 @@
 //! A file's bytes to the server, under a temporary name in the folder where it will be.
 //!
 //! The name is made from the delivery's id and the content's hash: every attempt at the delivery finds what one before it has
-//! sent, and goes on there. What two attempts write under one name is the same, byte for byte.
+//! sent, and goes on there. What two attempts write under one name is the same, byte for byte. What is encrypted is other bytes
+//! each time; it begins anew.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use hookyard_sdk::template::PART_BYTES;
-use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::compare;
 use super::fault::Fault;
 use super::packet::{Attributes, CREATE, EXCLUSIVE, READ, Request, Status, WRITE};
 use super::place::{self, Placed};
 use super::session::Session;
+use super::source::Source;
 use super::steps::Steps;
 use super::sweep::sweep;
 use super::wire::{PIECE, Ticket, WINDOW, Wire};
@@ -36,7 +37,8 @@ const _: () = assert!(PART_START.len() + 36 + 1 + 16 + PART_END.len() <= PART_BY
 /// One file to be sent.
 #[derive(Debug)]
 pub(super) struct Job<'a> {
-    pub(super) content: &'a File,
+    pub(super) source: Source<'a>,
+    /// Of the content before it is encrypted.
     pub(super) sha256: [u8; 32],
     pub(super) id: &'a DeliveryId,
     /// Where it goes, with its folders.
@@ -72,7 +74,10 @@ impl Job<'_> {
 
     /// The temporary name, with its folder.
     fn part(&self) -> String {
-        let hash: String = self.sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let hash: String = match self.source {
+            Source::Plain(_) => self.sha256.iter().take(8).map(|byte| format!("{byte:02x}")).collect(),
+            Source::Encrypted(..) => "pgp".to_owned(),
+        };
         join(self.folder(), &format!("{PART_START}{}-{hash}{PART_END}", self.id.as_str()))
     }
 }
@@ -114,7 +119,8 @@ pub(super) async fn upload(
         }
         Begun::At(handle, from) => (handle, from),
     };
-    let stamp = (!place::by_links(session, wire)).then(|| stamp(job));
+    let known_by_time = job.source.plain().is_some() && !place::by_links(session, wire);
+    let stamp = known_by_time.then(|| stamp(job));
     let sent = match send(wire, &handle, &part, job, from, stamp, steps).await {
         // What is left of it would keep a full disk full.
         Err(fault @ Fault::Refused { writing: true, .. }) => {
@@ -158,7 +164,14 @@ async fn begin(wire: &mut Wire, part: &str, job: &Job<'_>, steps: &mut Steps) ->
         steps.note(format_args!("an attempt before had brought it to {path:?}"));
         return Ok(Begun::Placed(Placed { path, leftover: None }));
     }
-    again(wire, part, &found, job, refused, steps).await
+    if job.source.plain().is_some() {
+        return again(wire, part, &found, job, refused, steps).await;
+    }
+    // What is under that name may have its final name as well; only the temporary one goes.
+    wire.call(Request::Remove { path: part }).await?;
+    let ticket = wire.send(fresh).await?;
+    let handle = wire.handle(ticket).await?.map_err(|status| Fault::refused("making", part, status))?;
+    Ok(Begun::At(handle, 0))
 }
 
 /// Goes on with a half-done upload.
@@ -171,10 +184,11 @@ async fn again(
     steps: &mut Steps,
 ) -> Result<Begun, Fault> {
     let size = found.size.unwrap_or(0);
-    if !found.is_file() || size > job.content.len() {
+    let content = job.source.plain().filter(|content| found.is_file() && size <= content.len());
+    let Some(content) = content else {
         // Nothing of ours: a link that leads elsewhere, a folder.
         return Err(Fault::refused("making", part, refused));
-    }
+    };
     let ticket = wire.send(Request::Open { path: part, flags: READ | WRITE, mode: None }).await?;
     let handle = wire.handle(ticket).await?.map_err(|status| Fault::refused("opening", part, status))?;
     let piece = PIECE as u64;
@@ -183,7 +197,7 @@ async fn again(
         return Ok(Begun::At(handle, 0));
     }
     // A look at the last piece that is taken over: a server that lost power may have lost some of it.
-    if !compare::piece(wire, &handle, job.content, from - piece, PIECE).await? {
+    if !compare::piece(wire, &handle, content, from - piece, PIECE).await? {
         steps.note("what was sent before is not as it was sent: from the beginning");
         return Ok(Begun::At(handle, 0));
     }
@@ -229,12 +243,12 @@ async fn send(
     stamp: Option<u32>,
     steps: &mut Steps,
 ) -> Result<Sent, Fault> {
-    let mut reader = job.content.open(from).await.map_err(Fault::Content)?;
+    let mut reader = job.source.open(from).await.map_err(Fault::Content)?;
     let mut waiting: VecDeque<Ticket> = VecDeque::with_capacity(WINDOW);
     let (mut offset, mut refused) = (from, None);
     let mut piece = BytesMut::zeroed(PIECE);
     loop {
-        let length = fill(&mut reader, &mut piece).await.map_err(Fault::Content)?;
+        let length = reader.fill(&mut piece).await.map_err(Fault::Content)?;
         if length == 0 || refused.is_some() {
             break;
         }
@@ -293,14 +307,16 @@ fn refusal(status: Status) -> Option<Status> {
 
 /// Whether the server has as much as was sent. Some know it only of a file that is closed.
 async fn check_size(wire: &mut Wire, part: &str, sent: &Sent, job: &Job<'_>) -> Result<(), Fault> {
-    let expected = job.content.len();
-    if sent.bytes != expected {
-        let why = format!("it has {} bytes, and {expected} were expected", sent.bytes);
-        return Err(Fault::Content(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, why)));
+    if let Some(expected) = job.source.plain().map(File::len) {
+        if sent.bytes != expected {
+            let why = format!("it has {} bytes, and {expected} were expected", sent.bytes);
+            return Err(Fault::Content(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, why)));
+        }
+        if sent.found == Some(sent.bytes) {
+            return Ok(());
+        }
     }
-    if sent.found == Some(sent.bytes) {
-        return Ok(());
-    }
+    // What is encrypted could be another attempt's, begun meanwhile under the same name.
     let found = wire.look(part).await?.and_then(|found| found.size).or(sent.found);
     match found {
         Some(found) if found != sent.bytes => {
@@ -308,16 +324,4 @@ async fn check_size(wire: &mut Wire, part: &str, sent: &Sent, job: &Job<'_>) -> 
         }
         _ => Ok(()),
     }
-}
-
-/// Reads until the piece is full or the content ends; gives how much there is.
-pub(super) async fn fill(reader: &mut (impl AsyncRead + Unpin), piece: &mut [u8]) -> std::io::Result<usize> {
-    let mut length = 0;
-    while length < piece.len() {
-        match reader.read(&mut piece[length..]).await? {
-            0 => break,
-            more => length += more,
-        }
-    }
-    Ok(length)
 }
