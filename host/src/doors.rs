@@ -15,11 +15,11 @@ use crate::api::state::{
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, LimitsSpec, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
+    Destination, DestinationSpec, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
 };
 use crate::clock::{self, Clock};
 use crate::deliver::email::MailRules;
-use crate::deliver::{AddressPolicy, Target, sign};
+use crate::deliver::{AddressPolicy, Target, sftp, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
@@ -176,6 +176,14 @@ impl Checks for Rules {
 
     fn public_key(&self, secret: &str) -> Option<String> {
         sign::public_key(secret).ok()
+    }
+
+    fn login_key(&self) -> String {
+        sftp::keys::generate(clock::random_bytes())
+    }
+
+    fn public_half(&self, login: &Login) -> Option<(String, String)> {
+        sftp::keys::public_half(login).map(|half| (half.key, half.fingerprint))
     }
 
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {

@@ -87,6 +87,7 @@ pub struct Host {
     runtime: Runtime,
     first_key: Option<PathBuf>,
     metrics: Metrics,
+    sender: Sender,
 }
 
 /// Opens the store that the configuration names, as a node of its own.
@@ -186,15 +187,15 @@ impl Host {
         let mail = Arc::new(config.mail.load()?);
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let media = media_parts(config, &clock, &life, &metrics)?;
-        let media = Some(media);
+        let (media, sftp, shelf) = (Some(media), config.sftp.limits(), Some(shelf));
         let parts =
-            SenderParts { proxy, shelf: Some(shelf), mail: mail.clone(), media, ..SenderParts::default() };
+            SenderParts { proxy, shelf, mail: mail.clone(), media, sftp, ..SenderParts::default() };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {
             store: store.clone(),
             runtime: runtime.clone(),
-            sender,
+            sender: sender.clone(),
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
@@ -260,7 +261,7 @@ impl Host {
         };
         life.spawn("api", server.run(listener));
         tracing::info!(%address, store = store.kind(), threads = config.plugin_threads(), "the host is up");
-        Ok(Self { address, life, router, store, runtime, first_key, metrics })
+        Ok(Self { address, life, router, store, runtime, first_key, metrics, sender })
     }
 
     /// Where it listens.
@@ -292,6 +293,7 @@ impl Host {
     pub async fn stop(self, soft: Duration, hard: Duration, hurry: impl Future<Output = ()>) -> bool {
         self.router.halt();
         let finished = self.life.stop(soft, hard, hurry).await;
+        self.sender.close().await;
         // It waits for its threads, and a tokio thread must not.
         let runtime = self.runtime;
         if tokio::task::spawn_blocking(move || runtime.stop()).await.is_err() {

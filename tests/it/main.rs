@@ -8,6 +8,7 @@ mod door;
 mod hostile;
 mod pgp;
 mod plugin;
+mod sftp;
 mod store;
 
 // The author's tools, as the binary is used.

@@ -9,6 +9,7 @@ pub mod carriers;
 pub mod deliveries;
 pub mod delivery_choice;
 pub mod destination_auth;
+mod destination_login;
 pub mod destination_views;
 pub mod destinations;
 mod document;

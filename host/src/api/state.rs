@@ -15,8 +15,8 @@ use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, LimitsSpec, MediaCeiling, MediaRules, Owner, PluginVersion, Subscription,
-    SubscriptionSpec,
+    Destination, DestinationSpec, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, PluginVersion,
+    Subscription, SubscriptionSpec,
 };
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
@@ -213,6 +213,12 @@ pub trait Checks: Send + Sync {
 
     /// The public half of a `whsk_…` secret, as `whpk_…`; nothing for `whsec_…`.
     fn public_key(&self, secret: &str) -> Option<String>;
+
+    /// A fresh private key for a login: ed25519, in OpenSSH's form.
+    fn login_key(&self) -> String;
+
+    /// The public half of a login's private key, as a line of `authorized_keys`, and its fingerprint; nothing without a key.
+    fn public_half(&self, login: &Login) -> Option<(String, String)>;
 
     /// Encrypts; `context` names the place and must be the same for [`Checks::open`].
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8>;

@@ -7,11 +7,13 @@ mod mail;
 mod media;
 mod proxy;
 mod read;
+mod sftp;
 
 pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
+pub use sftp::SftpConfig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ pub struct Config {
     pub deliver: DeliverConfig,
     /// How mails are sent.
     pub mail: MailConfig,
+    /// How files are sent to SFTP servers.
+    pub sftp: SftpConfig,
     /// What deliveries carry that the host fetches.
     pub media: MediaConfig,
     /// What carriers may ask of `/webhooks`.
@@ -362,6 +366,9 @@ impl Config {
         range("mail.connections", self.mail.connections as u64, 1, 100);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
+        for (key, value, least, most) in self.sftp.ranges() {
+            range(key, value, least, most);
+        }
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

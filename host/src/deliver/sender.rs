@@ -16,6 +16,7 @@ use super::email::{MailRules, Mailer};
 use super::http::Http;
 use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
+use super::sftp::{Sftp, SftpLimits};
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
 use crate::retry::Outcome;
@@ -28,6 +29,7 @@ pub use super::clients::SenderError;
 pub struct Sender {
     pub(super) http: Http,
     mail: Mailer,
+    sftp: Sftp,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -41,6 +43,8 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What SFTP sessions are held to.
+    pub sftp: SftpLimits,
     /// What fetches; without it, content that would have to be fetched cannot be sent.
     pub media: Option<MediaParts>,
     /// What the operator set up for mails.
@@ -49,8 +53,8 @@ pub struct SenderParts {
 
 impl Default for SenderParts {
     fn default() -> Self {
-        let token_timeout = TOKEN_TIMEOUT;
-        Self { proxy: None, shelf: None, token_timeout, media: None, mail: Arc::default() }
+        let (token_timeout, sftp) = (TOKEN_TIMEOUT, SftpLimits::default());
+        Self { proxy: None, shelf: None, token_timeout, sftp, media: None, mail: Arc::default() }
     }
 }
 
@@ -115,16 +119,25 @@ impl Sender {
     /// # Errors
     /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, media, mail } = parts;
+        let SenderParts { proxy, shelf, token_timeout, sftp, media, mail } = parts;
         let clients = Clients::new(policy, proxy)?;
         let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
-        let http = Http::new(clients, shelf, token_timeout);
-        Ok(Self { http, mail: Mailer::new(policy, mail), contents: Contents { media } })
+        Ok(Self {
+            http: Http::new(clients, shelf, token_timeout),
+            mail: Mailer::new(policy, mail),
+            sftp: Sftp::new(policy, sftp),
+            contents: Contents { media },
+        })
     }
 
     /// What fetches the content of deliveries, if there is anything.
     pub fn media(&self) -> Option<&Media> {
         self.contents.media.as_ref()
+    }
+
+    /// Ends the connections that are kept between attempts. Call it when there are no more.
+    pub async fn close(&self) {
+        self.sftp.close().await;
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`; a mail when one of its steps takes
@@ -134,6 +147,7 @@ impl Sender {
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
             Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
+            Way::Sftp(sftp) => self.sftp.attempt(target, sftp, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

@@ -14,6 +14,8 @@ use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 use super::request::header_value;
+use super::sftp::SftpError;
+use super::sftp::target::SftpTarget;
 use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
@@ -42,6 +44,7 @@ pub struct Target {
 pub(super) enum Way {
     Http(Box<HttpTarget>),
     Email(Box<EmailTarget>),
+    Sftp(Box<SftpTarget>),
     /// A kind that this version of the host does not send to.
     Unavailable(DestinationKind),
 }
@@ -82,6 +85,9 @@ pub enum TargetError {
     /// The certificates were refused.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The SFTP server or the login was refused.
+    #[error(transparent)]
+    Sftp(#[from] SftpError),
     /// A number is out of its range.
     #[error("{field}: {value} is out of range, it takes 1 to {max}")]
     OutOfRange {
@@ -133,7 +139,9 @@ impl Target {
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
             DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
-            kind @ DestinationKind::Sftp => Way::Unavailable(kind),
+            DestinationKind::Sftp => {
+                Way::Sftp(Box::new(SftpTarget::compile(spec.sftp.as_ref(), secrets, policy)?))
+            }
         };
         Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
@@ -151,7 +159,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Email(_) | Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Sftp(_) | Way::Unavailable(_) => None,
         }
     }
 }
@@ -171,7 +179,7 @@ impl Target {
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
             DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Sftp => Ok(()),
+            DestinationKind::Sftp => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
         }
     }
 }
@@ -210,6 +218,7 @@ impl TargetError {
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
             Self::Email(why) => why.field(),
+            Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
             Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
