@@ -27,6 +27,7 @@ pub mod problem;
 pub mod proof;
 pub mod state;
 pub mod subscriptions;
+pub mod surveys;
 pub mod tables;
 pub mod trial_views;
 pub mod trials;
@@ -61,6 +62,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(event_types::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
+        .merge(surveys::routes())
         .merge(document::routes())
         .layer(body("request_bytes", limits.request_bytes));
     OpenApiRouter::with_openapi(document::frame())
