@@ -37,6 +37,9 @@ pub mod retry;
 // What files are encrypted to on their way out.
 pub mod pgp;
 
+// The page behind the links that plugins send to customers.
+pub mod survey;
+
 pub mod secrets;
 
 pub mod rotate;

@@ -35,6 +35,7 @@ mod peers;
 mod restart;
 mod retries;
 mod rotation;
+mod survey;
 mod swap;
 mod trial;
 mod verifiers;

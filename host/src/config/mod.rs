@@ -8,12 +8,14 @@ mod media;
 mod proxy;
 mod read;
 mod sftp;
+mod survey;
 
 pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
 pub use sftp::SftpConfig;
+pub use survey::SurveyConfig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ pub struct Config {
     pub media: MediaConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
+    /// What customers are asked.
+    pub survey: SurveyConfig,
     /// How it speaks to its operator.
     pub log: LogConfig,
 }
@@ -80,7 +84,8 @@ pub struct ServerConfig {
     /// then send into one that was just closed.
     pub idle_ms: u64,
     /// Where the API is reached from outside, such as `https://hooks.example.com`: what receivers that are asked for their
-    /// permission are told to call back. Empty: they are told nothing, and can only answer at once.
+    /// permission are told to call back, and what links to surveys begin with. Empty: receivers are told nothing, and can only
+    /// answer at once; links are refused.
     pub public_url: String,
     /// How long a stop waits for work under way, in seconds: 0 drops it at once (it is taken up again at the next
     /// start), at most 600.
@@ -369,6 +374,9 @@ impl Config {
         for (key, value, least, most) in self.sftp.ranges() {
             range(key, value, least, most);
         }
+        range("survey.valid_days", self.survey.valid_days.into(), 1, 3_650);
+        range("survey.leave_after_hours", self.survey.leave_after_hours.into(), 1, 720);
+        found.extend(self.survey.problems());
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

@@ -83,7 +83,9 @@ impl Router {
             None => self.store.take_run(key).await?,
         };
         let record = if held { self.store.schedule(key).await? } else { None };
-        let Some(ScheduleRecord { created, watermark, run: Some(mut run), .. }) = record else { return Ok(()) };
+        let Some(ScheduleRecord { created, watermark, run: Some(mut run), .. }) = record else {
+            return Ok(());
+        };
         if let Some((to, kind)) = new {
             self.metrics.schedule_runs.get_or_create(&Kind { kind: kind.as_str() }).inc();
             self.metrics.schedule_lateness_seconds.observe(now.since(to).as_secs_f64());
@@ -146,7 +148,11 @@ impl Router {
     }
 
     /// The digests of the next step, and where the run stands after it; nothing when everything is taken.
-    async fn next_step(&self, tick: &Tick<'_>, run: &Run) -> Result<Option<(Vec<NewDigest>, Stand)>, RunError> {
+    async fn next_step(
+        &self,
+        tick: &Tick<'_>,
+        run: &Run,
+    ) -> Result<Option<(Vec<NewDigest>, Stand)>, RunError> {
         let group = run.group.as_deref().unwrap_or("");
         let begun = run.part < run.parts;
         let slice = self.store.collected(tick.key, tick.window, after(group, !begun), SLICE).await?;
@@ -274,7 +280,12 @@ mod tests {
         for (group, sizes) in groups {
             for (n, bytes) in sizes.iter().enumerate() {
                 let event = format!("{group}-{n}").parse().unwrap();
-                all.push(CollectedKey { group: (*group).to_owned(), received: Millis(0), event, bytes: *bytes });
+                all.push(CollectedKey {
+                    group: (*group).to_owned(),
+                    received: Millis(0),
+                    event,
+                    bytes: *bytes,
+                });
             }
         }
         all

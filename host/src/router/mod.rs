@@ -75,6 +75,8 @@ pub struct Parts {
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.
     pub ceiling: crate::carrier::Limits,
+    /// What plugins get links from.
+    pub pages: Arc<dyn crate::plugin::PageLinks>,
     /// What follows the API keys.
     pub keys: Arc<dyn Keys>,
     /// Where the time comes from.
@@ -176,6 +178,7 @@ impl Router {
             addresses: parts.addresses,
             ceiling: parts.ceiling,
             media: parts.sender.media().cloned(),
+            pages: parts.pages,
         };
         let agreement = AgreementParts {
             store: parts.store.clone(),

@@ -42,7 +42,10 @@ fn a_transcript_goes_to_the_drop_folder_or_to_the_carriers_site() {
 #[test]
 fn a_schedule_collects_what_happens_to_cases() {
     let due = sending(json!({ "EVENT_ID": 4 }));
-    assert_eq!((due.event_types, due.filter, due.schedule), (vec!["case.transcript_due".to_owned()], None, None));
+    assert_eq!(
+        (due.event_types, due.filter, due.schedule),
+        (vec!["case.transcript_due".to_owned()], None, None)
+    );
     let zone = "Europe/Berlin";
     let daily = sending(json!({ "EVENT_ID": 4, "SCHEDULE": "Weekly MON 02:30", "TIME_ZONE": zone }));
     assert_eq!(daily.event_types, ["case.*", "message.*", "chatbot.completed"]);

@@ -266,7 +266,9 @@ impl Letter {
         for one in &mut self.enclosed {
             let mut encrypted = Vec::with_capacity(one.bytes.len() + 1_024);
             let done = encryption.encrypt(&*one.bytes, &mut encrypted);
-            done.map_err(|why| Unmailable(format!("attachment {:?} cannot be encrypted: {why}", one.name).into()))?;
+            done.map_err(|why| {
+                Unmailable(format!("attachment {:?} cannot be encrypted: {why}", one.name).into())
+            })?;
             *one = Enclosed {
                 name: with_extension(&one.name, pgp::EXTENSION),
                 content_type: "application/octet-stream".to_owned(),

@@ -120,7 +120,10 @@ impl Mailer {
         let encryption = match (!pgp.is_empty()).then(|| pgp.at(now)).transpose() {
             Ok(encryption) => encryption,
             Err(why) => {
-                return Tried { request: letter.shown(&relay).to_string(), ..Tried::unavailable(why.to_string().into()) };
+                return Tried {
+                    request: letter.shown(&relay).to_string(),
+                    ..Tried::unavailable(why.to_string().into())
+                };
             }
         };
         let shown = letter.shown(&relay).to_string();
