@@ -195,8 +195,14 @@ impl Host {
         let mail = Arc::new(config.mail.load()?);
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let media = media_parts(config, &clock, &life, &metrics)?;
-        let (media, sftp, shelf) = (Some(media), config.sftp.limits(), Some(shelf));
-        let parts = SenderParts { proxy, shelf, mail: mail.clone(), media, sftp, ..SenderParts::default() };
+        let parts = SenderParts {
+            proxy,
+            shelf: Some(shelf),
+            sftp: config.sftp.limits(),
+            media: Some(media),
+            mail: mail.clone(),
+            ..SenderParts::default()
+        };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {

@@ -118,7 +118,7 @@ impl Sending {
             EmailSpec { allowed_recipients: vec!["*".to_owned()], ..EmailSpec::default() },
         );
         self.shared(SURVEY)?;
-        self.set("to", Some(to.as_str()));
+        self.set("destination", Some(to.as_str()));
         self.set("subject", registration.text("SUBJECT"));
         Ok(())
     }

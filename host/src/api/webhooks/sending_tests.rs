@@ -71,7 +71,7 @@ fn mails_surveys_and_media_have_their_plugins() {
     let survey = sending(json!({ "EVENT_ID": 9 }));
     assert_eq!(
         (plugins(&survey), settings(&survey)),
-        (vec!["shared/survey".to_owned()], json!({ "to": "webhook-1" }))
+        (vec!["shared/survey".to_owned()], json!({ "destination": "webhook-1" }))
     );
     assert_eq!(survey.spec.email.unwrap().allowed_recipients, ["*"]);
 

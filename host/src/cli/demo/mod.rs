@@ -71,10 +71,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     config.store.data = data.path().to_owned();
     config.deliver.allow_http = true;
     config.deliver.allow_networks = vec!["127.0.0.0/8".parse()?];
-    //TEMP config.mail.relay = servers.smtp.ip().to_string();
-    //TEMP config.mail.port = servers.smtp.port();
-    //TEMP config.mail.security = RelaySecurity::None;
-    //TEMP config.mail.from = "Claims events <events@platform.example>".to_owned();
+    config.mail.relay = servers.smtp.ip().to_string();
+    config.mail.port = servers.smtp.port();
+    config.mail.security = RelaySecurity::None;
+    config.mail.from = "Claims events <events@platform.example>".to_owned();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on loopback")?;
     let host = Host::start(&config, listener, Clock::system(), std::env::current_exe()?).await?;
     let key_file = host.first_key().context("a new store has made no admin key")?;
