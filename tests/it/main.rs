@@ -32,6 +32,7 @@ mod peers;
 mod restart;
 mod retries;
 mod rotation;
+mod schedules;
 mod swap;
 mod trial;
 mod verifiers;
