@@ -35,6 +35,7 @@ mod peers;
 mod restart;
 mod retries;
 mod rotation;
+mod schedules;
 mod survey;
 mod swap;
 mod trial;

@@ -80,7 +80,7 @@ pub(super) async fn a_dead_nodes_work_is_taken_over(bed: &Bed) {
         assert_eq!(store.claim_events(&acme, 9).await.unwrap().len(), 0);
     }
     let taken = store.take_over(T0.plus(LEASE + Duration::from_millis(1))).await.unwrap();
-    assert_eq!(taken, TakenOver { nodes: 1, events: 1, routings: 1, deliveries: 1 });
+    assert_eq!(taken, TakenOver { nodes: 1, events: 1, routings: 1, deliveries: 1, runs: 0 });
     assert_eq!(store.claim_events(&acme, 9).await.unwrap()[0].event, unrouted);
     let claimed = store.claim_deliveries(&lane("crm"), T0, 9).await.unwrap();
     assert_eq!((claimed.len(), &claimed[0].id), (1, &d.id));
