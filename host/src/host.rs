@@ -2,6 +2,8 @@
 //!
 //! Whatever a test wants to replace is an argument: the listener, the clock, the configuration.
 
+mod drop;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,16 +15,19 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::future::BoxFuture;
+
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use self::drop::FollowedKeys;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::DropBox;
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::Config;
+use crate::deliver::drop::{DropError, DropFolder};
 use crate::deliver::{AddressPolicy, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
@@ -69,6 +74,9 @@ pub enum StartError {
     /// The catalogue of event types.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// The drop folder.
+    #[error("the drop folder (`drop.folder`, `drop.keys`) cannot be used: {0}")]
+    Drop(DropError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -155,7 +163,10 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
-        let parts = SenderParts { proxy, shelf: Some(shelf), ..SenderParts::default() };
+        let drop_folder =
+            config.drop.settings(data).map(DropFolder::open).transpose().map_err(StartError::Drop)?;
+        let parts =
+            SenderParts { proxy, shelf: Some(shelf), drop: drop_folder.clone(), ..SenderParts::default() };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let keys = KeyRing::default();
@@ -166,7 +177,7 @@ impl Host {
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
-            keys: Arc::new(FollowedKeys { ring: keys.clone(), store: store.clone() }),
+            keys: Arc::new(FollowedKeys::new(keys.clone(), store.clone(), drop_folder.clone())),
             clock: clock.clone(),
             life: life.clone(),
             metrics: metrics.clone(),
@@ -187,15 +198,19 @@ impl Host {
                 () = watch => Ok(()),
             }
         });
+        if let Some(folder) = &drop_folder {
+            life.spawn("drop folder", drop::clear_up(folder.clone(), clock.clone(), life.soft().clone()));
+        }
         let doors = Arc::new(Doors::new(router.clone(), clock.clone(), &config.server.public_url));
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses, clock: clock.clone() }),
+            checks: Arc::new(Rules { master, addresses, clock: clock.clone(), drop: drop_folder.is_some() }),
             tester: doors.clone(),
             handshaker: doors,
+            drop: drop_folder.map(|folder| Arc::new(folder) as Arc<dyn DropBox>),
             catalogue,
             clock,
             limits: ApiLimits {
@@ -269,19 +284,6 @@ impl Host {
             tracing::warn!(%why, "the store was not closed in order; the next start takes over");
         }
         finished
-    }
-}
-
-/// The API's keys, as the agreement follows them.
-#[derive(Debug)]
-struct FollowedKeys {
-    ring: KeyRing,
-    store: Store,
-}
-
-impl router::agreement::Keys for FollowedKeys {
-    fn reload(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ring.reload(&self.store))
     }
 }
 

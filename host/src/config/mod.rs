@@ -3,9 +3,11 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod drop;
 mod proxy;
 mod read;
 
+pub use drop::DropConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
 
@@ -39,6 +41,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// The folder that carriers fetch files from.
+    pub drop: DropConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// How it speaks to its operator.
@@ -352,6 +356,7 @@ impl Config {
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
+        found.extend(self.drop.problems());
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

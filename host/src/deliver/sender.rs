@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
 use super::content::Contents;
+use super::drop::DropFolder;
 use super::http::Http;
 use super::proxy::EgressProxy;
 use super::target::{Target, Way};
@@ -24,6 +25,7 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    drop: Option<DropFolder>,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -37,11 +39,13 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// The folder of this host that carriers fetch from, if there is one.
+    pub drop: Option<DropFolder>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, drop: None }
     }
 }
 
@@ -106,8 +110,9 @@ impl Sender {
     /// # Errors
     /// TLS or the client could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout } = parts;
-        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)?, contents: Contents::default() })
+        let SenderParts { proxy, shelf, token_timeout, drop } = parts;
+        let http = Http::new(policy, proxy, shelf, token_timeout)?;
+        Ok(Self { http, drop, contents: Contents::default() })
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
@@ -115,6 +120,11 @@ impl Sender {
         let watch = Stopwatch::start();
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
+            Way::Drop(place) => match &self.drop {
+                Some(drop) => drop.attempt(target, place, d, &self.contents, timeout, now).await,
+                // It was registered when there was one.
+                None => Tried::unavailable("this host has no drop folder any more".into()),
+            },
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

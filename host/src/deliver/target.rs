@@ -10,6 +10,7 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::drop::target::{DropTarget, DropTargetError};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 
@@ -18,7 +19,7 @@ use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
+use crate::carrier::{DestinationKind, DestinationSpec, SftpSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
 use crate::pgp::{PgpError, PgpKeys};
 
@@ -41,6 +42,8 @@ pub struct Target {
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Http(Box<HttpTarget>),
+    /// A folder of this host, from where the carrier fetches.
+    Drop(Box<DropTarget>),
     /// A kind that this version of the host does not send to.
     Unavailable(DestinationKind),
 }
@@ -99,6 +102,9 @@ pub enum TargetError {
         /// The kind.
         kind: DestinationKind,
     },
+    /// The drop folder does not take it.
+    #[error(transparent)]
+    Drop(#[from] DropTargetError),
     /// A key that files are to be encrypted to is not taken.
     #[error(transparent)]
     Pgp(#[from] PgpError),
@@ -126,9 +132,10 @@ impl Target {
                 return Err(TargetError::OutOfRange { field, value, max });
             }
         }
-        let way = match spec.kind {
-            DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
+        let way = match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
+            (_, Some(hosted)) => Way::Drop(Box::new(DropTarget::compile(hosted, secrets)?)),
+            (kind @ (DestinationKind::Email | DestinationKind::Sftp), None) => Way::Unavailable(kind),
         };
         Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
@@ -146,7 +153,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Unavailable(_) => None,
+            Way::Drop(_) | Way::Unavailable(_) => None,
         }
     }
 }
@@ -163,11 +170,17 @@ impl Target {
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
         PgpKeys::read(&spec.pgp_keys)?;
-        match spec.kind {
-            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+        match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => HttpTarget::compile(spec, secrets, policy).map(drop),
+            (_, Some(hosted)) => Ok(DropTarget::compile(hosted, secrets).map(drop)?),
+            (DestinationKind::Email | DestinationKind::Sftp, None) => Ok(()),
         }
     }
+}
+
+/// What says of a drop folder, when the destination is one.
+fn hosted(spec: &DestinationSpec) -> Option<&SftpSpec> {
+    spec.sftp.as_ref().filter(|sftp| spec.kind == DestinationKind::Sftp && sftp.hosted)
 }
 
 /// Refuses what another kind of destination takes: it would be passed over in silence.
@@ -204,6 +217,7 @@ impl TargetError {
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Drop(why) => why.field(),
             Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }

@@ -9,6 +9,7 @@ mod carriers;
 mod claim;
 mod db;
 mod destinations;
+mod drop_keys;
 pub mod error;
 mod event_types;
 mod hand;

@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, node,
-    notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables, tokens,
-    webhooks,
+    accept, agreement, carriers, claim, destinations, drop_keys, event_types, hand, handshakes, idempotency,
+    node, notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables,
+    tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -29,6 +29,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("drop_keys", drop_keys::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
         ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),

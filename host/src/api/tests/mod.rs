@@ -178,7 +178,7 @@ impl Bench {
         store.create_key(admin).await.unwrap();
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
-        let rules = Rules { master, addresses: AddressPolicy::default(), clock: clock.clone() };
+        let rules = Rules { master, addresses: AddressPolicy::default(), clock: clock.clone(), drop: true };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
@@ -188,6 +188,7 @@ impl Bench {
             checks: Arc::new(rules),
             tester: doors.clone(),
             handshaker: doors,
+            drop: None,
             catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),
             clock: clock.clone(),
             limits,
