@@ -2,6 +2,8 @@
 //!
 //! Whatever a test wants to replace is an argument: the listener, the clock, the configuration.
 
+mod drop;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,16 +15,19 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::future::BoxFuture;
+
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use self::drop::FollowedKeys;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::DropBox;
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
 use crate::config::{Config, MailConfigError};
+use crate::deliver::drop::{DropError, DropFolder};
 use crate::deliver::{AddressPolicy, MediaParts, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
@@ -73,6 +78,9 @@ pub enum StartError {
     /// What is set up for mails.
     #[error(transparent)]
     Mail(#[from] MailConfigError),
+    /// The drop folder.
+    #[error("the drop folder (`drop.folder`, `drop.keys`) cannot be used: {0}")]
+    Drop(DropError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -193,6 +201,8 @@ impl Host {
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
         let mail = Arc::new(config.mail.load()?);
+        let drop_folder =
+            config.drop.settings(data).map(DropFolder::open).transpose().map_err(StartError::Drop)?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let media = media_parts(config, &clock, &life, &metrics)?;
         let parts = SenderParts {
@@ -201,6 +211,7 @@ impl Host {
             sftp: config.sftp.limits(),
             media: Some(media),
             mail: mail.clone(),
+            drop: drop_folder.clone(),
             ..SenderParts::default()
         };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
@@ -213,7 +224,7 @@ impl Host {
             addresses: addresses.clone(),
             ceiling,
             pages: Arc::new(links.clone()),
-            keys: Arc::new(FollowedKeys { ring: keys.clone(), store: store.clone() }),
+            keys: Arc::new(FollowedKeys::new(keys.clone(), store.clone(), drop_folder.clone())),
             clock: clock.clone(),
             life: life.clone(),
             metrics: metrics.clone(),
@@ -234,6 +245,9 @@ impl Host {
                 () = watch => Ok(()),
             }
         });
+        if let Some(folder) = &drop_folder {
+            life.spawn("drop folder", drop::clear_up(folder.clone(), clock.clone(), life.soft().clone()));
+        }
         let doors = Arc::new(Doors::new(router.clone(), clock.clone(), &config.server.public_url));
         let body_time = Duration::from_millis(config.server.body_ms);
         let surveys = survey::router(SurveyParts {
@@ -254,10 +268,12 @@ impl Host {
                 addresses,
                 mail,
                 clock: clock.clone(),
+                drop: drop_folder.is_some(),
                 media: config.media.ceiling(),
             }),
             tester: doors.clone(),
             handshaker: doors,
+            drop: drop_folder.map(|folder| Arc::new(folder) as Arc<dyn DropBox>),
             catalogue,
             clock,
             limits: ApiLimits {
@@ -333,19 +349,6 @@ impl Host {
             tracing::warn!(%why, "the store was not closed in order; the next start takes over");
         }
         finished
-    }
-}
-
-/// The API's keys, as the agreement follows them.
-#[derive(Debug)]
-struct FollowedKeys {
-    ring: KeyRing,
-    store: Store,
-}
-
-impl router::agreement::Keys for FollowedKeys {
-    fn reload(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ring.reload(&self.store))
     }
 }
 

@@ -13,6 +13,7 @@ mod destination_login;
 pub mod destination_views;
 pub mod destinations;
 mod document;
+pub mod drop;
 pub mod event_types;
 pub mod events;
 pub mod extract;
@@ -58,6 +59,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(carriers::routes())
         .merge(keys::routes())
         .merge(destinations::routes())
+        .merge(drop::routes())
         .merge(handshakes::routes())
         .merge(subscriptions::routes())
         .merge(plugins::routes())

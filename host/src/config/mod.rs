@@ -3,6 +3,7 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod drop;
 mod mail;
 mod media;
 mod proxy;
@@ -10,6 +11,7 @@ mod read;
 mod sftp;
 mod survey;
 
+pub use drop::DropConfig;
 pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
@@ -53,6 +55,8 @@ pub struct Config {
     pub sftp: SftpConfig,
     /// What deliveries carry that the host fetches.
     pub media: MediaConfig,
+    /// The folder that carriers fetch files from.
+    pub drop: DropConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// What customers are asked.
@@ -377,6 +381,7 @@ impl Config {
         range("survey.valid_days", self.survey.valid_days.into(), 1, 3_650);
         range("survey.leave_after_hours", self.survey.leave_after_hours.into(), 1, 720);
         found.extend(self.survey.problems());
+        found.extend(self.drop.problems());
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

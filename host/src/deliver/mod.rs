@@ -9,6 +9,7 @@ pub mod address;
 pub mod auth;
 mod clients;
 pub mod content;
+pub mod drop;
 pub mod email;
 mod fault;
 mod file_name;

@@ -12,6 +12,7 @@ use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
 use super::clients::Clients;
 use super::content::Contents;
+use super::drop::DropFolder;
 use super::email::{MailRules, Mailer};
 use super::http::Http;
 use super::media::{Media, MediaParts};
@@ -30,6 +31,7 @@ pub struct Sender {
     pub(super) http: Http,
     mail: Mailer,
     sftp: Sftp,
+    drop: Option<DropFolder>,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -49,12 +51,15 @@ pub struct SenderParts {
     pub media: Option<MediaParts>,
     /// What the operator set up for mails.
     pub mail: Arc<MailRules>,
+    /// The folder of this host that carriers fetch from, if there is one.
+    pub drop: Option<DropFolder>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
         let (token_timeout, sftp) = (TOKEN_TIMEOUT, SftpLimits::default());
-        Self { proxy: None, shelf: None, token_timeout, sftp, media: None, mail: Arc::default() }
+        let (proxy, shelf, media, mail, drop) = (None, None, None, Arc::default(), None);
+        Self { proxy, shelf, token_timeout, sftp, media, mail, drop }
     }
 }
 
@@ -119,13 +124,14 @@ impl Sender {
     /// # Errors
     /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, sftp, media, mail } = parts;
+        let SenderParts { proxy, shelf, token_timeout, sftp, media, mail, drop } = parts;
         let clients = Clients::new(policy, proxy)?;
         let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
         Ok(Self {
             http: Http::new(clients, shelf, token_timeout),
             mail: Mailer::new(policy, mail),
             sftp: Sftp::new(policy, sftp),
+            drop,
             contents: Contents { media },
         })
     }
@@ -148,9 +154,11 @@ impl Sender {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
             Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
             Way::Sftp(sftp) => self.sftp.attempt(target, sftp, d, &self.contents, timeout, now).await,
-            Way::Unavailable(kind) => {
-                Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
-            }
+            Way::Drop(place) => match &self.drop {
+                Some(drop) => drop.attempt(target, place, d, &self.contents, timeout, now).await,
+                // It was registered when there was one.
+                None => Tried::unavailable("this host has no drop folder any more".into()),
+            },
         };
         let Tried { outcome, status, error, request, response_headers, response_body } = tried;
         Report {

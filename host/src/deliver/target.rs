@@ -10,6 +10,7 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::drop::target::{DropTarget, DropTargetError};
 use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
@@ -20,7 +21,7 @@ use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
+use crate::carrier::{DestinationKind, DestinationSpec, SftpSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
 use crate::pgp::{PgpError, PgpKeys};
 
@@ -45,8 +46,8 @@ pub(super) enum Way {
     Http(Box<HttpTarget>),
     Email(Box<EmailTarget>),
     Sftp(Box<SftpTarget>),
-    /// A kind that this version of the host does not send to.
-    Unavailable(DestinationKind),
+    /// A folder of this host, from where the carrier fetches.
+    Drop(Box<DropTarget>),
 }
 
 #[derive(Debug, Clone)]
@@ -109,6 +110,9 @@ pub enum TargetError {
     /// What a mail needs was refused.
     #[error(transparent)]
     Email(#[from] EmailError),
+    /// The drop folder does not take it.
+    #[error(transparent)]
+    Drop(#[from] DropTargetError),
     /// A key that files are to be encrypted to is not taken.
     #[error(transparent)]
     Pgp(#[from] PgpError),
@@ -136,10 +140,13 @@ impl Target {
                 return Err(TargetError::OutOfRange { field, value, max });
             }
         }
-        let way = match spec.kind {
-            DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
-            DestinationKind::Sftp => {
+        let way = match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Email, _) => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Sftp, Some(hosted)) => {
+                Way::Drop(Box::new(DropTarget::compile(hosted, secrets)?))
+            }
+            (DestinationKind::Sftp, None) => {
                 Way::Sftp(Box::new(SftpTarget::compile(spec.sftp.as_ref(), secrets, policy)?))
             }
         };
@@ -159,7 +166,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Email(_) | Way::Sftp(_) | Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Sftp(_) | Way::Drop(_) => None,
         }
     }
 }
@@ -176,12 +183,18 @@ impl Target {
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
         PgpKeys::read(&spec.pgp_keys)?;
-        match spec.kind {
-            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Sftp => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
+        match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => HttpTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Email, _) => EmailTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Sftp, Some(hosted)) => Ok(DropTarget::compile(hosted, secrets).map(drop)?),
+            (DestinationKind::Sftp, None) => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
         }
     }
+}
+
+/// What says of a drop folder, when the destination is one.
+fn hosted(spec: &DestinationSpec) -> Option<&SftpSpec> {
+    spec.sftp.as_ref().filter(|sftp| spec.kind == DestinationKind::Sftp && sftp.hosted)
 }
 
 /// Refuses what another kind of destination takes: it would be passed over in silence.
@@ -220,6 +233,7 @@ impl TargetError {
             Self::Email(why) => why.field(),
             Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Drop(why) => why.field(),
             Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }

@@ -5,7 +5,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, host_keys,
+    accept, agreement, carriers, claim, collected, destinations, drop_keys, event_types, hand, handshakes, host_keys,
     idempotency, media, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules,
     sealed, search, subscriptions, surveys, tables, tokens, webhooks,
 };
@@ -32,6 +32,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("drop_keys", drop_keys::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
         ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),
