@@ -16,7 +16,8 @@ use crate::api::state::{
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
+    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner,
+    SubscriptionSpec,
 };
 use crate::clock::{self, Clock};
 use crate::deliver::drop::{DropError, DropFolder};

@@ -15,8 +15,8 @@ use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner, PluginVersion,
-    Subscription, SubscriptionSpec,
+    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner,
+    PluginVersion, Subscription, SubscriptionSpec,
 };
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;

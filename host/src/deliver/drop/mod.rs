@@ -26,7 +26,7 @@ use self::target::DropTarget;
 use self::usage::Counter;
 pub use self::usage::{Share, Usage};
 use super::content::{Contents, File};
-use super::file_name::check_path;
+use crate::carrier::path::check_path;
 use super::sender::Tried;
 use super::target::Target;
 use crate::carrier::DropFile;

@@ -112,7 +112,7 @@ impl Mailer {
             return Tried::unavailable(too_large(bytes.saturating_mul(4) / 3, most).into());
         }
         // It is never closed.
-        let large = if bytes > LARGE { self.0.large.clone().acquire_owned().await.ok() } else { None };
+        let _large = if bytes > LARGE { self.0.large.clone().acquire_owned().await.ok() } else { None };
         let letter = match self.letter(target, &route, d, files).await {
             Ok(letter) => letter,
             Err(tried) => return *tried,
