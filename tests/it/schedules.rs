@@ -61,7 +61,9 @@ async fn run_ended(acme: &Carrier, to: Millis) -> Value {
 }
 
 async fn act(acme: &Carrier, what: &str) -> hookyard_tests::client::Answer {
-    acme.api.call(Method::POST, &acme.path(&format!("subscriptions/daily/{what}")), &[], Default::default()).await
+    acme.api
+        .call(Method::POST, &acme.path(&format!("subscriptions/daily/{what}")), &[], Default::default())
+        .await
 }
 
 /// Ids of the events in digests, each with the number of digests that hold it. Repeats of a delivery count once.
@@ -81,13 +83,16 @@ fn names(ids: &[&str]) -> BTreeMap<String, u32> {
 
 async fn digests_come_on_time_when_clocks_are_changed(data: &Data) {
     // Each with the last tick before, at which the clock of the test stands.
-    let (start, ticks) = (at("2026-03-07T06:30:00Z"), [
-        // New York skips 02:30, Berlin as well, and both have the hour of their second tick twice.
-        ("America/New_York", "daily 02:30", "2026-03-08T07:00:00Z"),
-        ("Europe/Berlin", "daily 02:30", "2026-03-29T01:00:00Z"),
-        ("Europe/Berlin", "daily 02:30", "2026-10-25T00:30:00Z"),
-        ("America/New_York", "daily 01:30", "2026-11-01T05:30:00Z"),
-    ]);
+    let (start, ticks) = (
+        at("2026-03-07T06:30:00Z"),
+        [
+            // New York skips 02:30, Berlin as well, and both have the hour of their second tick twice.
+            ("America/New_York", "daily 02:30", "2026-03-08T07:00:00Z"),
+            ("Europe/Berlin", "daily 02:30", "2026-03-29T01:00:00Z"),
+            ("Europe/Berlin", "daily 02:30", "2026-10-25T00:30:00Z"),
+            ("America/New_York", "daily 01:30", "2026-11-01T05:30:00Z"),
+        ],
+    );
     let host = TestHost::with(data, Clock::manual(start), |_| ()).await;
     let sink = Sink::start().await;
     let acme = furnish(&host, &sink, json!({ "every": "daily 02:30", "group_by": "case.id" })).await;
@@ -139,7 +144,10 @@ async fn what_was_missed_is_one_run(data: &Data) {
     // A tick with nothing to send is a tick.
     clock.advance(DAY);
     let ended = run_ended(&acme, tick.plus(DAY * 2)).await;
-    assert_eq!((&ended["last_run"]["digests"], &ended["watermark_ms"]), (&json!(0), &json!(tick.plus(DAY * 2).0)));
+    assert_eq!(
+        (&ended["last_run"]["digests"], &ended["watermark_ms"]),
+        (&json!(0), &json!(tick.plus(DAY * 2).0))
+    );
     host.end().await;
 }
 
@@ -164,10 +172,14 @@ async fn a_run_by_hand_sends_what_a_dry_run_shows(data: &Data) {
     all.come(4).await;
 
     let dry = act(&acme, "schedule/dry-run").await.ok();
-    let groups: Vec<_> = dry["groups"].as_array().unwrap().iter().map(|g| (&g["group"], &g["events"])).collect();
+    let groups: Vec<_> =
+        dry["groups"].as_array().unwrap().iter().map(|g| (&g["group"], &g["events"])).collect();
     let (c1, c2, none) = (json!("C-1"), json!("C-2"), Value::Null);
     assert_eq!(groups, [(&c1, &json!(2)), (&c2, &json!(1)), (&none, &json!(1))], "{dry:#}");
-    assert_eq!((&dry["waiting"], &dry["more_groups"]), (&json!({ "events": 4, "more": false }), &json!(false)));
+    assert_eq!(
+        (&dry["waiting"], &dry["more_groups"]),
+        (&json!({ "events": 4, "more": false }), &json!(false))
+    );
     assert_eq!(act(&acme, "schedule/dry-run").await.ok(), dry, "it changes nothing");
 
     let path = acme.path("subscriptions/daily/schedule/run");
@@ -177,7 +189,10 @@ async fn a_run_by_hand_sends_what_a_dry_run_shows(data: &Data) {
     let digests = sink.come(3).await;
     assert_eq!(held(&digests), names(&["e-1", "e-2", "e-3", "e-4"]));
     for digest in digests.iter().map(Request::json) {
-        assert_eq!((&digest["part"], &digest["parts"], &digest["subscription"]), (&json!(1), &json!(1), &json!("daily")));
+        assert_eq!(
+            (&digest["part"], &digest["parts"], &digest["subscription"]),
+            (&json!(1), &json!(1), &json!("daily"))
+        );
         let events = digest["events"].as_array().unwrap();
         assert!(events.iter().all(|e| e["payload"]["case"]["id"] == digest["group"]), "{digest:#}");
     }
@@ -219,9 +234,7 @@ async fn a_large_group_has_several_digests(data: &Data) {
     let sink = Sink::start().await;
     let acme = furnish(&host, &sink, json!({ "every": "daily 02:30", "group_by": "case.id" })).await;
     // 1 000 events are one digest, and half a mebibyte is one, too.
-    let event = |id: String, case: &str, text: String| {
-        json!({ "carrier": "acme", "id": id, "type": "case.closed", "payload": { "case": { "id": case }, "text": text } })
-    };
+    let event = |id: String, case: &str, text: String| json!({ "carrier": "acme", "id": id, "type": "case.closed", "payload": { "case": { "id": case }, "text": text } });
     let many: Vec<_> = (0..1_001).map(|n| event(format!("many-{n}"), "many", String::new())).collect();
     acme.publisher.post("/v1/events", &json!(many[..1_000])).await.ok();
     acme.publisher.post("/v1/events", &many[1_000]).await.ok();
@@ -239,7 +252,13 @@ async fn a_large_group_has_several_digests(data: &Data) {
         parts.push((digest["group"].as_str().unwrap().to_owned(), number("part"), number("parts"), events));
     }
     parts.sort();
-    let expected = [("large", 1, 3, 2), ("large", 2, 3, 2), ("large", 3, 3, 1), ("many", 1, 2, 1_000), ("many", 2, 2, 1)];
+    let expected = [
+        ("large", 1, 3, 2),
+        ("large", 2, 3, 2),
+        ("large", 3, 3, 1),
+        ("many", 1, 2, 1_000),
+        ("many", 2, 2, 1),
+    ];
     assert_eq!(parts, expected.map(|(group, part, parts, events)| (group.to_owned(), part, parts, events)));
     let ended = schedule(&acme, "the end of the run", |s| s.get("last_run").is_some()).await;
     assert_eq!(ended["last_run"]["digests"], 5);
@@ -299,7 +318,10 @@ async fn a_pause_and_a_change_lose_nothing_that_was_collected(data: &Data) {
     collect(&acme, "unwanted", "C-1").await;
     let next = at("2026-11-22T13:00:00Z");
     let shown = schedule(&acme, "the next tick", |s| s["next_ms"][0] == next.0).await;
-    assert_eq!((&shown["waiting"]["events"], &shown["last_run"]["to_ms"]), (&json!(1), &json!(at("2026-11-22T02:30:00Z").0)));
+    assert_eq!(
+        (&shown["waiting"]["events"], &shown["last_run"]["to_ms"]),
+        (&json!(1), &json!(at("2026-11-22T02:30:00Z").0))
+    );
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(held(&sink.come(2).await), names(&["before", "wanted"]));
     run_ended(&acme, next).await;
@@ -382,7 +404,10 @@ async fn a_hundred_thousand_events_are_digested_in_bounded_memory(data: &Data) {
     let host = ChildHost::start(data, &settings(data)).await;
     let acme = host.admin.of("acme");
     let dry = act(&acme, "schedule/dry-run").await.ok();
-    assert_eq!((&dry["waiting"]["events"], dry["groups"].as_array().unwrap().len()), (&json!(events), groups));
+    assert_eq!(
+        (&dry["waiting"]["events"], dry["groups"].as_array().unwrap().len()),
+        (&json!(events), groups)
+    );
     let before = host.rss_mib();
     act(&acme, "schedule/run").await.ok();
     let most = std::cell::Cell::new(before);
@@ -433,11 +458,18 @@ async fn two_nodes_never_make_the_same_tick() {
         sink.come(3 * tick).await;
         let tick = at("2026-11-22T12:00:00Z").plus(Duration::from_secs(60 * tick as u64));
         let ended = run_ended(&acme, tick).await;
-        assert_eq!((&ended["last_run"]["digests"], &ended["last_run"]["events"]), (&json!(3), &json!(4)), "{ended:#}");
+        assert_eq!(
+            (&ended["last_run"]["digests"], &ended["last_run"]["events"]),
+            (&json!(3), &json!(4)),
+            "{ended:#}"
+        );
     }
     acme.settled().await;
     let requests = sink.requests();
-    assert_eq!((requests.len(), held(&requests)), (18, names(&posted.iter().map(String::as_str).collect::<Vec<_>>())));
+    assert_eq!(
+        (requests.len(), held(&requests)),
+        (18, names(&posted.iter().map(String::as_str).collect::<Vec<_>>()))
+    );
     // Every tick was made once: the digests of each are one run's.
     let mut runs: HashMap<i64, usize> = HashMap::new();
     for digest in requests.iter().map(Request::json) {

@@ -191,7 +191,8 @@ async fn get(
     let state = found.subscription.state;
     let ticks = std::iter::successors(compiled.next_after(clock.now()), |tick| compiled.next_after(*tick));
     let next_ms = ticks.take(if state == SubscriptionState::Active { NEXT } else { 0 }).collect();
-    let counted = store.count_collected(&found.record.key, found.window(Millis(i64::MAX)), COUNTED + 1).await?;
+    let counted =
+        store.count_collected(&found.record.key, found.window(Millis(i64::MAX)), COUNTED + 1).await?;
     let Scheduled { schedule, record, .. } = found;
     Ok(axum::Json(ScheduleView {
         schedule,
@@ -225,7 +226,8 @@ async fn run(
     if !store.ask_for_run(&found.record.key, to, now, watermark).await? {
         return Err(Problem::new(Code::WrongState, "a run is under way: ask again when it has ended"));
     }
-    let view = RunView { kind: RunKind::Hand, to_ms: to, started_ms: now, ended_ms: None, digests: 0, events: 0 };
+    let view =
+        RunView { kind: RunKind::Hand, to_ms: to, started_ms: now, ended_ms: None, digests: 0, events: 0 };
     Ok((StatusCode::ACCEPTED, axum::Json(view)))
 }
 

@@ -30,6 +30,8 @@ const SLICE: u32 = 1_000;
 const COUNTED: u32 = 5_000;
 /// Bytes of events above which a step takes no further group.
 const STEP_BYTES: u64 = 512 << 10;
+/// Digests that a step writes at most: other work waits for its transaction.
+const STEP_DIGESTS: usize = 64;
 /// Routings that may wait to be claimed before a run makes more.
 const WAITING: u32 = 256;
 /// How often it looks whether they are fewer.
@@ -83,7 +85,9 @@ impl Router {
             None => self.store.take_run(key).await?,
         };
         let record = if held { self.store.schedule(key).await? } else { None };
-        let Some(ScheduleRecord { created, watermark, run: Some(mut run), .. }) = record else { return Ok(()) };
+        let Some(ScheduleRecord { created, watermark, run: Some(mut run), .. }) = record else {
+            return Ok(());
+        };
         if let Some((to, kind)) = new {
             self.metrics.schedule_runs.get_or_create(&Kind { kind: kind.as_str() }).inc();
             self.metrics.schedule_lateness_seconds.observe(now.since(to).as_secs_f64());
@@ -146,7 +150,11 @@ impl Router {
     }
 
     /// The digests of the next step, and where the run stands after it; nothing when everything is taken.
-    async fn next_step(&self, tick: &Tick<'_>, run: &Run) -> Result<Option<(Vec<NewDigest>, Stand)>, RunError> {
+    async fn next_step(
+        &self,
+        tick: &Tick<'_>,
+        run: &Run,
+    ) -> Result<Option<(Vec<NewDigest>, Stand)>, RunError> {
         let group = run.group.as_deref().unwrap_or("");
         let begun = run.part < run.parts;
         let slice = self.store.collected(tick.key, tick.window, after(group, !begun), SLICE).await?;
@@ -229,7 +237,7 @@ fn after(group: &str, done: bool) -> After<'_> {
 fn take(slice: &[CollectedKey], whole: bool, begun: bool) -> Taken {
     let group = |from: usize| slice[from..].iter().take_while(|key| key.group == slice[from].group).count();
     let (mut groups, mut bytes, mut end) = (Vec::new(), 0_u64, 0);
-    while !begun && end < slice.len() {
+    while !begun && end < slice.len() && groups.len() < STEP_DIGESTS {
         let n = group(end);
         let members = &slice[end..end + n];
         let fits = Packer::first(members.iter().map(|key| key.bytes)) == n;
@@ -274,7 +282,12 @@ mod tests {
         for (group, sizes) in groups {
             for (n, bytes) in sizes.iter().enumerate() {
                 let event = format!("{group}-{n}").parse().unwrap();
-                all.push(CollectedKey { group: (*group).to_owned(), received: Millis(0), event, bytes: *bytes });
+                all.push(CollectedKey {
+                    group: (*group).to_owned(),
+                    received: Millis(0),
+                    event,
+                    bytes: *bytes,
+                });
             }
         }
         all
@@ -294,6 +307,10 @@ mod tests {
         assert_eq!(take(&second, true, false), Taken::Groups(vec![0..1]));
         // A group that has begun goes on by itself, however little of it is left.
         assert_eq!(take(&small, true, true), Taken::Part(2));
+        let names: Vec<String> = (0..STEP_DIGESTS + 9).map(|n| format!("g-{n:03}")).collect();
+        let many: Vec<(&str, &[u64])> = names.iter().map(|name| (name.as_str(), &[1][..])).collect();
+        let Taken::Groups(groups) = take(&slice(&many), true, false) else { panic!("groups") };
+        assert_eq!(groups.len(), STEP_DIGESTS);
         let one = slice(&[("a", &[2 << 20])]);
         assert_eq!(take(&one, true, false), Taken::Groups(vec![0..1]), "what is too large has one to itself");
         assert_eq!(take(&one, false, false), Taken::Part(1));

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Router;
+use super::claim::Again;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Place, Plugins, Standing};
-use super::claim::Again;
 use super::rooms::Room;
 use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;

@@ -117,8 +117,8 @@ impl Schedule {
         within("time_zone", &spec.time_zone, "schedule_time_zone_characters", TIME_ZONE_CHARACTERS)?;
         let group_by = spec.group_by.as_deref();
         within("group_by", group_by.unwrap_or(""), "schedule_group_by_characters", GROUP_BY_CHARACTERS)?;
-        let zone = TimeZone::get(&spec.time_zone)
-            .map_err(|_| ScheduleError::TimeZone(spec.time_zone.clone()))?;
+        let zone =
+            TimeZone::get(&spec.time_zone).map_err(|_| ScheduleError::TimeZone(spec.time_zone.clone()))?;
         Ok(Self {
             every: Every::parse(&spec.every)?,
             zone,

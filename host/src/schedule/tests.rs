@@ -98,7 +98,10 @@ fn ticks_that_were_missed_are_one() {
     let (watermark, now) = (at("2026-03-20T01:30:00Z"), at("2026-03-30T12:00:00Z"));
     assert_eq!(daily.latest(watermark, now), Some(at("2026-03-30T00:30:00Z")));
     assert_eq!(daily.latest(at("2026-03-30T00:30:00Z"), now), None);
-    assert_eq!(daily.latest(at("2026-03-30T00:29:59Z"), at("2026-03-30T00:30:00Z")), Some(at("2026-03-30T00:30:00Z")));
+    assert_eq!(
+        daily.latest(at("2026-03-30T00:29:59Z"), at("2026-03-30T00:30:00Z")),
+        Some(at("2026-03-30T00:30:00Z"))
+    );
     assert_eq!(daily.latest(now, watermark), None, "a clock that was put back");
     let minutely = schedule("* * * * *", "UTC");
     assert_eq!(minutely.latest(at("2016-01-01T00:00:00Z"), now), Some(now));
@@ -130,12 +133,17 @@ fn a_wrong_schedule_says_what_to_change() {
         let error = refused(every, "UTC", None);
         assert!(error.starts_with("schedule.every: ") && error.contains(wrong), "{every}: {error}");
     }
-    assert!(refused("daily 02:30", "Mars/Olympus", None).starts_with("schedule.time_zone: there is no time zone"));
+    assert!(
+        refused("daily 02:30", "Mars/Olympus", None).starts_with("schedule.time_zone: there is no time zone")
+    );
     assert!(refused("daily 02:30", "+02:00", None).starts_with("schedule.time_zone: "));
     let error = Schedule::compile(&spec("daily 02:30", "UTC", Some("a..b"))).unwrap_err();
     assert_eq!((error.field().as_str(), error.position()), ("schedule.group_by", Some(3)));
     let error = Schedule::compile(&spec(&" ".repeat(129), "UTC", None)).unwrap_err();
-    assert_eq!((error.limit(), error.field().as_str()), (Some("schedule_every_characters"), "schedule.every"));
+    assert_eq!(
+        (error.limit(), error.field().as_str()),
+        (Some("schedule_every_characters"), "schedule.every")
+    );
     assert!(error.to_string().contains("the limit `schedule_every_characters` is 128"), "{error}");
 }
 
@@ -159,7 +167,8 @@ fn a_group_is_the_value_at_the_path() {
     for without in ["{}", r#"{"case":{"id":null}}"#, r#"{"case":{"id":{}}}"#, "[]", "7"] {
         assert_eq!(group(without), NO_GROUP, "{without}");
     }
-    let long = |end: char| group(&json!({ "case": { "id": format!("{}{end}", "x".repeat(600)) } }).to_string());
+    let long =
+        |end: char| group(&json!({ "case": { "id": format!("{}{end}", "x".repeat(600)) } }).to_string());
     assert!(long('a').starts_with("\"sha256:") && long('a').len() == 73, "{}", long('a'));
     assert_ne!(long('a'), long('b'));
     assert_eq!(schedule("daily 02:30", "UTC").group_of(&event("e", "{}")), NO_GROUP);
@@ -219,7 +228,8 @@ fn digests_are_filled_up_to_their_limits() {
 
 /// Forms with every kind of field, in zones with every kind of change.
 fn any_schedule() -> impl Strategy<Value = Schedule> {
-    let minute = prop_oneof![(0..60u8).prop_map(|m| m.to_string()), Just("*/15".to_owned()), Just("0,59".to_owned())];
+    let minute =
+        prop_oneof![(0..60u8).prop_map(|m| m.to_string()), Just("*/15".to_owned()), Just("0,59".to_owned())];
     let hour = prop_oneof![
         (0..24u8).prop_map(|h| h.to_string()),
         Just("*".to_owned()),

@@ -165,7 +165,8 @@ impl Store {
         let (key, before, to) = (key.clone(), number(run.digests), run.to);
         let written = self.write(move |w| {
             Box::pin(async move {
-                let (n, events) = (digests.len() as u64, digests.iter().map(|d| d.members.len() as u64).sum());
+                let (n, events) =
+                    (digests.len() as u64, digests.iter().map(|d| d.members.len() as u64).sum());
                 let advanced = on_db!(&mut *w.conn, |c| sqlx::query(ADVANCE)
                     .bind(key.carrier.as_str())
                     .bind(key.subscription.as_str())

@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, idempotency, node,
-    notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search, subscriptions, tables, tokens,
-    webhooks,
+    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, idempotency,
+    node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search,
+    subscriptions, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.

@@ -90,17 +90,16 @@ pub(super) async fn what_is_collected_is_in_one_digest(bed: &Bed) {
     assert_eq!(ids(&store, TICK).await, ["e4", "e1", "e3", "e2"], "by group, then by time");
     assert_eq!(store.event(&acme, &"e1".parse().unwrap()).await.unwrap().unwrap().routed, true);
     let groups = store.collected_groups(&key(), Window { from: T0, to: TICK }, 100, 2).await.unwrap();
-    let shown: Vec<_> = groups.iter().map(|g| (g.group.as_str(), g.events, g.bytes, g.first.0 - T0.0)).collect();
+    let shown: Vec<_> =
+        groups.iter().map(|g| (g.group.as_str(), g.events, g.bytes, g.first.0 - T0.0)).collect();
     assert_eq!(shown, [("\"a\"", 1, 100, 4), ("\"b\"", 2, 200, 1)]);
     assert_eq!(store.count_collected(&key(), Window { from: T0, to: TICK }, 3).await.unwrap(), 3);
 
     assert!(store.begin_run(&key(), TICK, RunKind::Tick, TICK, T0).await.unwrap());
     let before = run_of(&store).await;
     let members = waiting(&store, TICK).await;
-    let digests = vec![
-        digest_of(&store, TICK, &members[..1]).await,
-        digest_of(&store, TICK, &members[1..3]).await,
-    ];
+    let digests =
+        vec![digest_of(&store, TICK, &members[..1]).await, digest_of(&store, TICK, &members[1..3]).await];
     store.write_digests(&key(), &before, digests.clone(), stand("\"b\"")).await.unwrap();
     // The same again, as after an answer that was lost: the run does not stand there any more.
     let again = store.write_digests(&key(), &before, digests.clone(), stand("\"b\"")).await;
