@@ -92,6 +92,7 @@ contract! {
     webhooks::a_webhook_and_its_destination_come_and_go_together,
     webhooks::failures_are_those_of_registrations_by_their_first_attempt,
     webhooks::a_retry_enables_the_destination,
+    webhooks::a_look_up_of_failures_is_bounded_and_goes_on,
     schedules::what_is_collected_is_in_one_digest,
     schedules::a_run_has_one_holder,
     schedules::a_dead_nodes_run_is_gone_on_with,
