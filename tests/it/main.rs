@@ -33,6 +33,7 @@ mod restart;
 mod retries;
 mod rotation;
 mod schedules;
+mod survey;
 mod swap;
 mod trial;
 mod verifiers;
