@@ -8,6 +8,7 @@ mod door;
 mod hostile;
 mod plugin;
 mod store;
+mod transcript;
 
 // The author's tools, as the binary is used.
 mod author;
