@@ -10,6 +10,7 @@ mod pgp;
 mod plugin;
 mod sftp;
 mod store;
+mod transcript;
 
 // The author's tools, as the binary is used.
 mod author;

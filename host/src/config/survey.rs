@@ -44,3 +44,37 @@ impl SurveyConfig {
         texts.map(|(name, why)| Problem { key: format!("survey.texts.{name}"), why })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, ConfigError, read};
+    use super::*;
+
+    fn with(text: &str) -> Result<Config, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hookyard.toml");
+        std::fs::write(&file, text).unwrap();
+        read(Some(&file), [("HOOKYARD_SURVEY_VALID_DAYS".to_owned(), "30".to_owned())])
+    }
+
+    #[test]
+    fn some_texts_are_said_otherwise_and_the_others_stay() {
+        let survey = with("[survey]\nleave_after_hours = 1\n[survey.texts]\nlang = \"de\"\n").unwrap().survey;
+        assert_eq!((survey.texts.lang.as_str(), &survey.texts.title), ("de", &Texts::default().title));
+        assert_eq!(survey.leave_after(), Duration::from_secs(3_600));
+        let day = Duration::from_secs(86_400);
+        assert_eq!((survey.valid(365), survey.valid(7)), (30 * day, 7 * day));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let text = "[survey]\nleave_after_hours = 0\n[survey.texts]\ntitle = \"Dear {customer}\"\n";
+        let ConfigError::Problems(problems) = with(text).unwrap_err() else { panic!("problems") };
+        let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(keys, ["survey.leave_after_hours", "survey.texts.title"]);
+        let ConfigError::Problems(problems) = with("[survey.texts]\nheading = \"x\"\n").unwrap_err() else {
+            panic!("problems")
+        };
+        assert_eq!(problems[0].key, "survey.texts");
+    }
+}

@@ -30,6 +30,8 @@ const SLICE: u32 = 1_000;
 const COUNTED: u32 = 5_000;
 /// Bytes of events above which a step takes no further group.
 const STEP_BYTES: u64 = 512 << 10;
+/// Digests that a step writes at most: other work waits for its transaction.
+const STEP_DIGESTS: usize = 64;
 /// Routings that may wait to be claimed before a run makes more.
 const WAITING: u32 = 256;
 /// How often it looks whether they are fewer.
@@ -235,7 +237,7 @@ fn after(group: &str, done: bool) -> After<'_> {
 fn take(slice: &[CollectedKey], whole: bool, begun: bool) -> Taken {
     let group = |from: usize| slice[from..].iter().take_while(|key| key.group == slice[from].group).count();
     let (mut groups, mut bytes, mut end) = (Vec::new(), 0_u64, 0);
-    while !begun && end < slice.len() {
+    while !begun && end < slice.len() && groups.len() < STEP_DIGESTS {
         let n = group(end);
         let members = &slice[end..end + n];
         let fits = Packer::first(members.iter().map(|key| key.bytes)) == n;
@@ -305,6 +307,10 @@ mod tests {
         assert_eq!(take(&second, true, false), Taken::Groups(vec![0..1]));
         // A group that has begun goes on by itself, however little of it is left.
         assert_eq!(take(&small, true, true), Taken::Part(2));
+        let names: Vec<String> = (0..STEP_DIGESTS + 9).map(|n| format!("g-{n:03}")).collect();
+        let many: Vec<(&str, &[u64])> = names.iter().map(|name| (name.as_str(), &[1][..])).collect();
+        let Taken::Groups(groups) = take(&slice(&many), true, false) else { panic!("groups") };
+        assert_eq!(groups.len(), STEP_DIGESTS);
         let one = slice(&[("a", &[2 << 20])]);
         assert_eq!(take(&one, true, false), Taken::Groups(vec![0..1]), "what is too large has one to itself");
         assert_eq!(take(&one, false, false), Taken::Part(1));

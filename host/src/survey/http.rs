@@ -110,6 +110,10 @@ impl IntoResponse for Page {
         if matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            // The rest of the form may still come: the connection cannot be used for another request.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 }
@@ -154,8 +158,9 @@ enum Sent {
 
 impl Desk {
     async fn shown(&self, token: &str) -> Result<Response, Stop> {
+        let ticket = self.open(token)?;
         let _mine = self.at_once.try_acquire().map_err(|_| Stop::Notice(Notice::Busy))?;
-        let (ticket, asked) = self.look(token).await?;
+        let asked = self.asked(&ticket).await?;
         let until = day(ticket.expires);
         let pages = self.pages(&asked, &until);
         Ok(match &asked.survey {
@@ -167,26 +172,24 @@ impl Desk {
     }
 
     async fn answered(&self, token: &str, request: Request) -> Result<Response, Stop> {
+        let ticket = self.open(token)?;
+        // A form may come slowly: what others wait for is taken afterwards.
+        let read = self.read(request).await;
         let _mine = self.at_once.try_acquire().map_err(|_| Stop::Notice(Notice::Busy))?;
-        let (ticket, asked) = self.look(token).await?;
+        let asked = self.asked(&ticket).await?;
         let until = day(ticket.expires);
         let pages = self.pages(&asked, &until);
-        let Ok(read) = tokio::time::timeout(self.parts.body_time, Bytes::from_request(request, &())).await
-        else {
-            return Ok(
-                Page { status: StatusCode::REQUEST_TIMEOUT, ..pages.notice(Notice::Busy) }.into_response()
-            );
-        };
         let form = match read {
             Ok(form) => form,
-            Err(refused) => {
+            Err(status) => {
+                let large = status == StatusCode::PAYLOAD_TOO_LARGE;
                 let page = match &asked.survey {
-                    Some(survey) if refused.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                    Some(survey) if large && survey.state != SurveyState::Completed => {
                         pages.feedback(survey.rating, Some(("", format!("{FORM_BYTES}+"))))
                     }
                     _ => pages.notice(Notice::Busy),
                 };
-                return Ok(Page { status: refused.status(), ..page }.into_response());
+                return Ok(Page { status, ..page }.into_response());
             }
         };
         let now = self.parts.clock.now();
@@ -225,16 +228,25 @@ impl Desk {
         Ok(page.into_response())
     }
 
-    /// Opens a link: what it is about, and how far its survey has come.
-    async fn look(&self, token: &str) -> Result<(Ticket, Asked), Stop> {
+    /// Opens a link. The store is not asked for one that is forged, has ended, or is used too often.
+    fn open(&self, token: &str) -> Result<Ticket, Stop> {
         let now = self.parts.clock.now();
         let ticket = self.parts.links.read(token, now)?;
-        if !self.may_ask(&ticket, now) {
-            return Err(Stop::Pace);
-        }
+        if self.may_ask(&ticket, now) { Ok(ticket) } else { Err(Stop::Pace) }
+    }
+
+    /// What a link is about, and how far its survey has come.
+    async fn asked(&self, ticket: &Ticket) -> Result<Asked, Stop> {
         // Without its event, which went with its age or never was more than a trial, nothing can be told of it.
-        let asked = self.parts.store.survey_asked(&ticket).await?.ok_or(Stop::Notice(Notice::Expired))?;
-        Ok((ticket, asked))
+        self.parts.store.survey_asked(ticket).await?.ok_or(Stop::Notice(Notice::Expired))
+    }
+
+    /// A form as it came, or the status of the refusal.
+    async fn read(&self, request: Request) -> Result<Bytes, StatusCode> {
+        match tokio::time::timeout(self.parts.body_time, Bytes::from_request(request, &())).await {
+            Ok(read) => read.map_err(|refused| refused.status()),
+            Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+        }
     }
 
     async fn rate(

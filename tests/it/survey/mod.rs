@@ -1,5 +1,6 @@
 //! Surveys: from the link that a plugin sends to what the carrier is told, by a visitor who has no script and no key.
 
+mod kept;
 mod page;
 mod visitor;
 mod whenever;
@@ -24,8 +25,6 @@ on_both! {
     what_nobody_goes_on_with_is_left_and_links_end,
     of_many_answers_at_once_one_counts,
     a_link_opens_what_it_was_made_for_and_nothing_else,
-    what_a_customer_writes_is_kept_as_it_is,
-    old_surveys_go_and_open_ones_are_told_first,
 }
 
 /// Where links begin, with something before the path as a proxy may have.
@@ -332,77 +331,5 @@ async fn a_link_opens_what_it_was_made_for_and_nothing_else(data: &Data) {
     let page = Visitor::at(&host.admin, tried["link"].as_str().unwrap()).get().await;
     assert_eq!(page.status, 410);
     assert_eq!(surveys(&acme, "").await.len(), 1);
-    host.end().await;
-}
-
-async fn what_a_customer_writes_is_kept_as_it_is(data: &Data) {
-    let (host, sink) = (start(data, Clock::manual(T0)).await, Sink::start().await);
-    let acme = host.admin.carrier("acme").await;
-    furnish(&acme, &sink).await;
-    let hostile = "</textarea><script>alert(document.cookie)</script>\"'&lt;${survey} \u{202e}😀 é\t{carrier}\n' OR 1=1 --";
-    let longest = "😀".repeat(2_000);
-    for (event, text) in [("hostile", hostile), ("longest", longest.as_str())] {
-        acme.post(event, &case(event)).await;
-        let visitor = Visitor::at(&host.admin, &link(&sink, event).await);
-        visitor.post(&[("step", "rating"), ("rating", "1")]).await;
-        let long = format!("{text}{}", "\u{e9}".repeat(2_001));
-        let refused = visitor.post(&[("step", "feedback"), ("text", &long)]).await;
-        assert_eq!(refused.status, 422);
-        assert_eq!(refused.text("textarea"), long, "what was written is not lost");
-        assert_eq!(refused.count("script"), 0);
-        let huge = visitor.post(&[("step", "feedback"), ("text", &"x".repeat(70_000))]).await;
-        assert_eq!((huge.status, huge.heading()), (413, "You chose 1 of 5".to_owned()));
-        assert!(huge.text("[role=alert] a").contains("65536+"), "{}", huge.html);
-        // Lines end as forms send them; what cannot be seen is left out.
-        let sent = format!(" {}\0\u{7}\r\n", text.replace('\n', "\r\n"));
-        assert_eq!(visitor.post(&[("step", "feedback"), ("text", &sent)]).await.status, 200);
-        let kept = surveys(&acme, "?limit=1").await.remove(0);
-        assert_eq!(kept["feedback"], text);
-    }
-    let bodies: Vec<Value> = told(&sink, 4).await.into_iter().map(|e| e["event"]["body"].clone()).collect();
-    assert!(bodies.contains(&json!(hostile)) && bodies.contains(&json!(longest)));
-    // Pages of the list hold together.
-    let first = acme.api.get(&acme.path("surveys?limit=1")).await.ok();
-    let next = acme
-        .api
-        .get(&acme.path(&format!("surveys?limit=1&after={}", first["next"].as_str().unwrap())))
-        .await
-        .ok();
-    assert_eq!(
-        (first["items"][0]["event"].clone(), next["items"][0]["event"].clone()),
-        (json!("longest"), json!("hostile"))
-    );
-    assert_eq!(next.get("next"), None);
-    acme.api.get(&acme.path("surveys?after=nonsense")).await.problem(400, "invalid_parameter");
-    acme.api.get(&acme.path("surveys?state=none")).await.problem(400, "invalid_parameter");
-    host.end().await;
-}
-
-async fn old_surveys_go_and_open_ones_are_told_first(data: &Data) {
-    let (host, sink) = (start(data, Clock::manual(T0)).await, Sink::start().await);
-    let acme = host.admin.carrier("acme").await;
-    furnish(&acme, &sink).await;
-    let day = Duration::from_secs(86_400);
-    acme.post("old", &case("old")).await;
-    let old = Visitor::at(&host.admin, &link(&sink, "old").await);
-    host.clock.advance(13 * day);
-    old.post(&[("step", "rating"), ("rating", "4")]).await;
-    old.post(&[("step", "feedback"), ("text", "kept as long as an event")]).await;
-    told(&sink, 2).await;
-    acme.settled().await;
-    // The event goes before its survey, and the link has ended before both.
-    host.clock.advance(18 * day);
-    let path = acme.path("events/old");
-    let gone = async {
-        while acme.api.get(&path).await.status == 200 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(hookyard_tests::sink::PATIENCE, gone).await.expect("the event is old enough to go");
-    assert_eq!(surveys(&acme, "").await.len(), 1);
-    assert_eq!(old.get().await.status, 410);
-    host.clock.advance(13 * day);
-    let none = |found: &Value| found["items"].as_array().is_some_and(Vec::is_empty);
-    acme.get_when(&acme.path("surveys"), "no surveys", none).await;
     host.end().await;
 }

@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use hookyard::clock::Clock;
 use hookyard_tests::data::Data;
 use hookyard_tests::host::{T0, TestHost};
-use hookyard_tests::sink::Sink;
+use hookyard_tests::sink::{PATIENCE, Sink};
 use scraper::{ElementRef, Selector};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::visitor::{Seen, Visitor};
 use super::{case, furnish, link, start};
@@ -139,6 +141,41 @@ async fn an_operator_says_it_in_other_words() {
     assert!(page.html.contains("<html lang=\"de\">"), "{}", page.html);
     assert_eq!(page.heading(), "Wie zufrieden sind Sie mit Carrier acme?");
     assert_eq!(page.text(".end"), "Bis 2025-10-25 <gültig>");
+    host.end().await;
+    data.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_slowly_holds_up_nobody() {
+    let (data, sink) = (Data::sqlite().await, Sink::start().await);
+    let host = start(&data, Clock::manual(T0)).await;
+    let acme = host.admin.carrier("acme").await;
+    furnish(&acme, &sink).await;
+    let mut slow = Vec::new();
+    for n in 0..4 {
+        acme.post(&format!("evt-{n}"), &case("c-1")).await;
+        let visitor = Visitor::at(&host.admin, &link(&sink, &format!("evt-{n}")).await);
+        if n == 3 {
+            // More are being sent than the host works on at once.
+            assert_eq!(slow.len(), 75);
+            assert_eq!(visitor.get().await.status, 200);
+            continue;
+        }
+        for _ in 0..25 {
+            let mut stream = TcpStream::connect(host.host().address()).await.unwrap();
+            let head = format!(
+                "POST /s/{} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n",
+                visitor.token()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            // The host has begun to read the form.
+            let mut begun = [0; 25];
+            tokio::time::timeout(PATIENCE, stream.read_exact(&mut begun)).await.unwrap().unwrap();
+            assert_eq!(&begun, b"HTTP/1.1 100 Continue\r\n\r\n");
+            slow.push(stream);
+        }
+    }
+    drop(slow);
     host.end().await;
     data.end().await;
 }

@@ -60,6 +60,7 @@ async fn a_link_is_the_same_whenever_its_event_is_run(data: &Data) {
     assert_eq!(visitor.post(&[("step", "feedback"), ("text", "fine")]).await.status, 200);
     let types: Vec<Value> = told(&sink, 2).await.iter().map(|e| e["event"]["type"].clone()).collect();
     assert_eq!(types, ["survey.initiated", "survey.complete"]);
+    assert_eq!(surveys(&at, "?state=completed").await[0]["event"], "evt");
     host.end().await;
 }
 
