@@ -112,8 +112,10 @@ impl Sshd {
         let folder = tempfile::tempdir().expect("a folder");
         let home = folder.path().join("home");
         std::fs::create_dir(&home).expect("a folder");
-        let program = ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|path| Path::new(path).exists());
-        let program = program.expect("these tests need an SSH server (Debian: apt-get install openssh-server)");
+        let program =
+            ["/usr/sbin/sshd", "/usr/local/sbin/sshd"].into_iter().find(|path| Path::new(path).exists());
+        let program =
+            program.expect("these tests need an SSH server (Debian: apt-get install openssh-server)");
         if is_root() {
             // Where it puts the part of itself that speaks to strangers.
             std::fs::create_dir_all("/run/sshd").expect("root may");
@@ -125,11 +127,13 @@ impl Sshd {
             let file = folder.path().join(format!("host-{at}"));
             std::fs::write(&file, &pair.private).expect("a file");
             std::fs::write(file.with_extension("pub"), &pair.public).expect("a file");
-            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("its own");
+            std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+                .expect("its own");
             config.push_str(&format!("HostKey {}\n", file.display()));
         }
         let user = if setup.user { make_user(&home).await } else { whoami().await };
-        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("its own");
+        std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("its own");
         let keys = folder.path().join("authorized_keys");
         std::fs::write(&keys, "").expect("a file");
         let options = &setup.sftp_options;
@@ -235,7 +239,8 @@ impl Sshd {
     /// When it is not there.
     pub fn read(&self, name: &str) -> Vec<u8> {
         let path = self.home().join(name);
-        std::fs::read(&path).unwrap_or_else(|why| panic!("{}: {why}; there are {:?}", path.display(), self.files()))
+        std::fs::read(&path)
+            .unwrap_or_else(|why| panic!("{}: {why}; there are {:?}", path.display(), self.files()))
     }
 
     /// Ends it with all of its connections.

@@ -49,7 +49,13 @@ pub struct SenderParts {
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, sftp: SftpLimits::default(), media: None }
+        Self {
+            proxy: None,
+            shelf: None,
+            token_timeout: TOKEN_TIMEOUT,
+            sftp: SftpLimits::default(),
+            media: None,
+        }
     }
 }
 

@@ -106,7 +106,8 @@ async fn crowd(setup: Setup, count: usize) {
     let mut crowd = tokio::task::JoinSet::new();
     for n in 0..count {
         let bed = bed.clone();
-        crowd.spawn(async move { bed.delivered(&file(&format!("evt-{n}"), "x/a.txt", format!("{n}"))).await });
+        crowd
+            .spawn(async move { bed.delivered(&file(&format!("evt-{n}"), "x/a.txt", format!("{n}"))).await });
     }
     crowd.join_all().await;
     let mut names = bed.sshd.names();
@@ -176,7 +177,8 @@ async fn the_number_of_sessions_is_bounded_and_the_longest_rested_makes_place() 
         let (carrier, name) = ("acme".parse().unwrap(), name.parse().unwrap());
         let target =
             hookyard::deliver::Target::compile(carrier, name, &spec, &secrets, &super::loopback()).unwrap();
-        let report = bed.sender.attempt(&target, &file(&format!("evt-{n}"), "x", "x"), super::LONG, now).await;
+        let report =
+            bed.sender.attempt(&target, &file(&format!("evt-{n}"), "x", "x"), super::LONG, now).await;
         assert_eq!(report.outcome, Outcome::Delivered, "{:?}", report.error);
         assert_eq!(bed.sshd.logins(), n + 1);
     }

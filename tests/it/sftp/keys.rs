@@ -10,9 +10,13 @@ use super::{Bed, SftpLimits, file, said};
 #[tokio::test]
 async fn keys_of_every_kind_log_in() {
     let mut bed = Bed::make().await;
-    for (kind, passphrase) in
-        [("ed25519", "a passphrase"), ("ecdsa -b 256", ""), ("ecdsa -b 521", "x"), ("rsa -b 2048", ""), ("rsa -b 3072", "y")]
-    {
+    for (kind, passphrase) in [
+        ("ed25519", "a passphrase"),
+        ("ecdsa -b 256", ""),
+        ("ecdsa -b 521", "x"),
+        ("rsa -b 2048", ""),
+        ("rsa -b 3072", "y"),
+    ] {
         let key = KeyPair::make(kind, passphrase).await;
         bed.sshd.authorize(&key.public);
         let passphrase = Some(passphrase.to_owned()).filter(|text| !text.is_empty());
@@ -99,7 +103,11 @@ async fn another_host_key_is_told_with_both_fingerprints_and_nobody_logs_in() {
         assert_eq!(report.outcome, Outcome::HostKey);
         let error = report.error.clone().unwrap();
         assert!(error.contains(&own.fingerprint) && error.contains(&other.fingerprint), "{error}");
-        assert!(said(&report).contains(&format!("host key {} (ssh-ed25519)", own.fingerprint)), "{}", said(&report));
+        assert!(
+            said(&report).contains(&format!("host key {} (ssh-ed25519)", own.fingerprint)),
+            "{}",
+            said(&report)
+        );
     }
     // Nobody has given a name, let alone a key.
     let log = bed.sshd.log();
@@ -119,7 +127,13 @@ async fn any_of_a_servers_keys_may_be_the_pinned_one() {
         let key = bed.sshd.host_key(number).await;
         for pinned in [&key.fingerprint, &key.public] {
             bed.spec.host_keys = vec![pinned.clone()];
-            let report = bed.delivered(&file(pinned.split(' ').next().unwrap().trim_end_matches(['=', '/', '+']).get(..11).unwrap(), kind, kind)).await;
+            let report = bed
+                .delivered(&file(
+                    pinned.split(' ').next().unwrap().trim_end_matches(['=', '/', '+']).get(..11).unwrap(),
+                    kind,
+                    kind,
+                ))
+                .await;
             let step = format!("host key {} ({kind})", key.fingerprint);
             assert!(said(&report).contains(&step), "{}", said(&report));
         }
@@ -149,11 +163,20 @@ async fn what_cannot_work_is_refused_when_it_is_written() {
     let own = bed.key.private.clone();
     for (login, refusal) in [
         (Login::default(), "login: it needs a `password`, a `private_key` or both"),
-        (key(&weak.private, None), "login.private_key: an RSA key of 1024 bits is refused: it takes 2048 to 8192"),
+        (
+            key(&weak.private, None),
+            "login.private_key: an RSA key of 1024 bits is refused: it takes 2048 to 8192",
+        ),
         (key(&locked.private, None), "login.private_key: it is encrypted: give its `passphrase`"),
         (key(&locked.private, Some("wrong")), "login.passphrase: it does not open the private key"),
-        (key(&slow.private, Some("open sesame")), "login.private_key: it is encrypted with 200 rounds, the limit is 128"),
-        (key(&own, Some("needless")), "login.passphrase: there is no encrypted private key that it would open"),
+        (
+            key(&slow.private, Some("open sesame")),
+            "login.private_key: it is encrypted with 200 rounds, the limit is 128",
+        ),
+        (
+            key(&own, Some("needless")),
+            "login.passphrase: there is no encrypted private key that it would open",
+        ),
         (key("-----BEGIN", None), "login.private_key: it is not a private key"),
         (key("PuTTY-User-Key-File-3: x", None), "login.private_key: it is encrypted in another form"),
         (key(&"x".repeat(17_000), None), "login.private_key: it has 17000 bytes, the limit is 16384"),
@@ -169,7 +192,10 @@ async fn what_cannot_work_is_refused_when_it_is_written() {
     let good = bed.spec.clone();
     let cases: [(fn(&mut hookyard::carrier::SftpSpec), &str); 17] = [
         (|s| s.host = None, "sftp.host: it is needed: the server's name or address"),
-        (|s| s.host = Some("10.0.0.1".to_owned()), "sftp.host: the address 10.0.0.1 is refused: private network"),
+        (
+            |s| s.host = Some("10.0.0.1".to_owned()),
+            "sftp.host: the address 10.0.0.1 is refused: private network",
+        ),
         (|s| s.host = Some("sftp://a.example".to_owned()), "sftp.host: it takes a name or an address"),
         (|s| s.host = Some("::1".to_owned()), "sftp.host: the address ::1 is refused: loopback"),
         (|s| s.port = Some(0), "sftp.port: it takes 1 to 65535"),

@@ -109,8 +109,7 @@ async fn read(wire: &mut Wire, handle: &[u8], offset: u64, length: usize) -> Res
                 break;
             }
             // A server may give less than it was asked for.
-            let request =
-                Request::Read { handle, offset: offset + all.len() as u64, length: number(left) };
+            let request = Request::Read { handle, offset: offset + all.len() as u64, length: number(left) };
             reply = wire.call(request).await?;
         }
     }

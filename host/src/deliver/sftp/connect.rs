@@ -100,7 +100,8 @@ pub(super) async fn connect(
             Err(why) => return Err(Fault::Handshake(why)),
         }
     }
-    let shown = offered.iter().map(|key| format!("{} ({})", key.fingerprint(HashAlg::Sha256), key.algorithm()));
+    let shown =
+        offered.iter().map(|key| format!("{} ({})", key.fingerprint(HashAlg::Sha256), key.algorithm()));
     let pinned: Vec<String> = target.pins.iter().map(Pin::shown).collect();
     Err(Fault::HostKey { offered: shown.collect::<Vec<_>>().join(", "), pinned: pinned.join(", ") })
 }
@@ -179,7 +180,9 @@ async fn log_in(
             // It does not say: what those without that extension have had the longest.
             Ok(None) => Some(HashAlg::Sha256),
             Ok(Some(None)) => {
-                return Err(refused("the server takes RSA keys with SHA-1 alone, which is broken".to_owned()));
+                return Err(refused(
+                    "the server takes RSA keys with SHA-1 alone, which is broken".to_owned(),
+                ));
             }
             Err(why) => return Err(Fault::Ssh(why)),
         };
@@ -201,7 +204,8 @@ async fn log_in(
     if let Some(password) = &target.login.password {
         let known = !methods.is_empty();
         if !known || methods.contains(&MethodKind::Password) {
-            let result = handle.authenticate_password(&target.username, password).await.map_err(Fault::Ssh)?;
+            let result =
+                handle.authenticate_password(&target.username, password).await.map_err(Fault::Ssh)?;
             let AuthResult::Failure { remaining_methods, .. } = result else {
                 steps.note(format_args!("logged in as {} with the password", target.username));
                 return Ok(handle);

@@ -125,7 +125,10 @@ impl Fault {
 
     /// Whether the session is of no use any more, or may be.
     pub(super) fn ends_session(&self) -> bool {
-        matches!(self, Self::Closed | Self::Ssh(_) | Self::Malformed(_) | Self::Stalled { .. } | Self::TooLong(_))
+        matches!(
+            self,
+            Self::Closed | Self::Ssh(_) | Self::Malformed(_) | Self::Stalled { .. } | Self::TooLong(_)
+        )
     }
 
     /// Whether a session that rested may have been dead before anything was asked of it: the connection is gone, or gave no sign

@@ -30,7 +30,9 @@ pub enum KeyError {
         text: String,
     },
     /// The key's kind is not supported.
-    #[error("keys of the kind {kind} are not supported: it takes ed25519, ECDSA (256, 384 or 521 bits) or RSA")]
+    #[error(
+        "keys of the kind {kind} are not supported: it takes ed25519, ECDSA (256, 384 or 521 bits) or RSA"
+    )]
     Kind {
         /// What it is.
         kind: String,
@@ -48,7 +50,9 @@ pub enum KeyError {
         bytes: usize,
     },
     /// A private key cannot be read.
-    #[error("it is not a private key in OpenSSH's form or PEM (`-----BEGIN OPENSSH PRIVATE KEY-----`, `-----BEGIN PRIVATE KEY-----`)")]
+    #[error(
+        "it is not a private key in OpenSSH's form or PEM (`-----BEGIN OPENSSH PRIVATE KEY-----`, `-----BEGIN PRIVATE KEY-----`)"
+    )]
     Unreadable,
     /// A private key is encrypted in a form that is not taken.
     #[error(
@@ -57,7 +61,9 @@ pub enum KeyError {
     )]
     Form,
     /// A private key takes too long to decrypt.
-    #[error("it is encrypted with {rounds} rounds, the limit is {MAX_ROUNDS}: `ssh-keygen -p -a 24 -f KEY` rewrites it")]
+    #[error(
+        "it is encrypted with {rounds} rounds, the limit is {MAX_ROUNDS}: `ssh-keygen -p -a 24 -f KEY` rewrites it"
+    )]
     Rounds {
         /// How many.
         rounds: u32,
@@ -250,7 +256,3 @@ pub fn generate(random: [u8; 32]) -> String {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&random));
     key.to_openssh(LineEnding::LF).expect("a key in memory can be written").to_string()
 }
-
-#[cfg(test)]
-#[path = "keys_tests.rs"]
-mod tests;

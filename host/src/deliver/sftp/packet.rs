@@ -55,26 +55,69 @@ pub(super) struct Malformed;
 /// What a client asks for. Paths and names go as UTF-8.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Request<'a> {
-    Open { path: &'a str, flags: u32, mode: Option<u32> },
-    Close { handle: &'a [u8] },
-    Read { handle: &'a [u8], offset: u64, length: u32 },
-    Write { handle: &'a [u8], offset: u64, data: &'a [u8] },
-    Lstat { path: &'a str },
-    Stat { path: &'a str },
-    Fstat { handle: &'a [u8] },
+    Open {
+        path: &'a str,
+        flags: u32,
+        mode: Option<u32>,
+    },
+    Close {
+        handle: &'a [u8],
+    },
+    Read {
+        handle: &'a [u8],
+        offset: u64,
+        length: u32,
+    },
+    Write {
+        handle: &'a [u8],
+        offset: u64,
+        data: &'a [u8],
+    },
+    Lstat {
+        path: &'a str,
+    },
+    Stat {
+        path: &'a str,
+    },
+    Fstat {
+        handle: &'a [u8],
+    },
     /// Permissions, and the time of its last change in Unix seconds.
-    Fsetstat { handle: &'a [u8], mode: Option<u32>, modified: Option<u32> },
-    OpenFolder { path: &'a str },
-    ReadFolder { handle: &'a [u8] },
-    Remove { path: &'a str },
-    MakeFolder { path: &'a str },
-    Rename { from: &'a str, to: &'a str },
+    Fsetstat {
+        handle: &'a [u8],
+        mode: Option<u32>,
+        modified: Option<u32>,
+    },
+    OpenFolder {
+        path: &'a str,
+    },
+    ReadFolder {
+        handle: &'a [u8],
+    },
+    Remove {
+        path: &'a str,
+    },
+    MakeFolder {
+        path: &'a str,
+    },
+    Rename {
+        from: &'a str,
+        to: &'a str,
+    },
     /// `posix-rename@openssh.com`: what is at the new name is replaced in one step.
-    Replace { from: &'a str, to: &'a str },
+    Replace {
+        from: &'a str,
+        to: &'a str,
+    },
     /// `hardlink@openssh.com`: fails when something is at the new name.
-    Link { from: &'a str, to: &'a str },
+    Link {
+        from: &'a str,
+        to: &'a str,
+    },
     /// `fsync@openssh.com`: answered when the file is on the disk.
-    Sync { handle: &'a [u8] },
+    Sync {
+        handle: &'a [u8],
+    },
 }
 
 /// The extensions of a server that are made use of.
@@ -356,9 +399,8 @@ mod tests {
     #[test]
     fn requests_are_as_the_draft_has_them() {
         let open = Request::Open { path: "a", flags: WRITE | CREATE | EXCLUSIVE, mode: Some(0o600) };
-        let expected: &[u8] = &[
-            0, 0, 0, 22, 3, 0, 0, 0, 9, 0, 0, 0, 1, b'a', 0, 0, 0, 0x2a, 0, 0, 0, 4, 0, 0, 1, 0x80,
-        ];
+        let expected: &[u8] =
+            &[0, 0, 0, 22, 3, 0, 0, 0, 9, 0, 0, 0, 1, b'a', 0, 0, 0, 0x2a, 0, 0, 0, 4, 0, 0, 1, 0x80];
         assert_eq!(&open.packet(9)[..], expected);
         let write = Request::Write { handle: &[0xff, 0], offset: 258, data: b"xyz" };
         let expected: &[u8] = &[
@@ -368,7 +410,10 @@ mod tests {
         assert_eq!(&write.packet(1)[..], expected);
         let sync = Request::Sync { handle: b"h" }.packet(2);
         assert!(sync.windows(17).any(|part| part == b"fsync@openssh.com"));
-        assert_eq!(usize::try_from(u32::from_be_bytes(sync[..4].try_into().unwrap())).unwrap(), sync.len() - 4);
+        assert_eq!(
+            usize::try_from(u32::from_be_bytes(sync[..4].try_into().unwrap())).unwrap(),
+            sync.len() - 4
+        );
     }
 
     #[test]
@@ -398,7 +443,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_refused_wherever_it_is_cut() {
-        let whole = answer(NAME, |b| b.u32(1).text("name").text("long").u32(HAS_SIZE | HAS_TIMES).u64(5).u64(6));
+        let whole =
+            answer(NAME, |b| b.u32(1).text("name").text("long").u32(HAS_SIZE | HAS_TIMES).u64(5).u64(6));
         assert!(read(whole.clone()).is_ok());
         for end in 0..whole.len() {
             assert_eq!(read(whole.slice(..end)), Err(Malformed), "{end}");
@@ -416,7 +462,8 @@ mod tests {
             packet.advance(4);
             read_hello(packet)
         };
-        let all = [("posix-rename@openssh.com", "1"), ("fsync@openssh.com", "1"), ("hardlink@openssh.com", "2")];
+        let all =
+            [("posix-rename@openssh.com", "1"), ("fsync@openssh.com", "1"), ("hardlink@openssh.com", "2")];
         assert_eq!(hello(&all), Ok(Offers { replace: true, link: false, sync: true }));
         assert_eq!(hello(&[]), Ok(Offers::default()));
         assert_eq!(read_hello(Bytes::from_static(&[VERSION, 0, 0, 0, 2])), Err(Malformed));

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::SftpLimits;
 use super::connect::connect;
 use super::fault::Fault;
 use super::session::Session;
 use super::steps::Steps;
 use super::target::SftpTarget;
-use super::SftpLimits;
 use crate::deliver::address::AddressPolicy;
 use crate::store::work::Lane;
 

@@ -58,7 +58,9 @@ pub enum SftpError {
     #[error("sftp.file_name: {0}")]
     FileName(#[from] TemplateError),
     /// Nothing proves whose the login is.
-    #[error("login: it needs a `password`, a `private_key` or both; `{{\"generate\": \"ed25519\"}}` has the host make a key")]
+    #[error(
+        "login: it needs a `password`, a `private_key` or both; `{{\"generate\": \"ed25519\"}}` has the host make a key"
+    )]
     NoLogin,
     /// The password.
     #[error("login.password: it has {bytes} bytes, the limit is {PASSWORD_BYTES}")]
@@ -125,7 +127,9 @@ impl Proof {
         })?;
         let password = login.password.clone();
         match &password {
-            Some(text) if text.len() > PASSWORD_BYTES => return Err(SftpError::Password { bytes: text.len() }),
+            Some(text) if text.len() > PASSWORD_BYTES => {
+                return Err(SftpError::Password { bytes: text.len() });
+            }
             None if key.is_none() => return Err(SftpError::NoLogin),
             _ => {}
         }
@@ -142,7 +146,8 @@ impl SftpTarget {
     ) -> Result<Self, SftpError> {
         let spec = spec.ok_or(SftpError::Nowhere)?;
         let needed = |member, hint| SftpError::Needed { member, hint };
-        let host = host(spec.host.as_deref().ok_or(needed("host", ": the server's name or address"))?, policy)?;
+        let host =
+            host(spec.host.as_deref().ok_or(needed("host", ": the server's name or address"))?, policy)?;
         let port = spec.port.unwrap_or(22);
         if port == 0 {
             return Err(SftpError::Member { member: "port", why: "it takes 1 to 65535".to_owned() });
@@ -206,7 +211,9 @@ fn host(text: &str, policy: &AddressPolicy) -> Result<String, SftpError> {
         return Ok(ip.to_string());
     }
     let parsed = Host::parse(text);
-    match parsed.map_err(|_| wrong("it takes a name or an address, such as `sftp.example.com`, without scheme and port"))? {
+    match parsed.map_err(|_| {
+        wrong("it takes a name or an address, such as `sftp.example.com`, without scheme and port")
+    })? {
         Host::Ipv4(ip) => {
             policy.check(ip.into())?;
             Ok(ip.to_string())
@@ -270,8 +277,3 @@ fn digest(host: &str, port: u16, username: &str, spec: &SftpSpec, login: Option<
     }
     hash.finalize().into()
 }
-
-
-#[cfg(test)]
-#[path = "target_tests.rs"]
-mod tests;

@@ -103,7 +103,7 @@ pub(super) async fn upload(
         sweep(wire, job, steps).await?;
     }
     let mut removals = Vec::new();
-    for path in session.leave(None) {
+    for path in session.ripe() {
         removals.push(wire.send(Request::Remove { path: &path }).await?);
     }
     let begun = begin(wire, &part, job, steps).await?;
@@ -207,7 +207,8 @@ async fn again(
 
 async fn make_folders(wire: &mut Wire, folder: &str, steps: &mut Steps) -> Result<(), Fault> {
     let ends = folder.match_indices('/').map(|(at, _)| at).filter(|at| *at > 0).chain([folder.len()]);
-    let levels: Vec<&str> = ends.map(|end| &folder[..end]).filter(|level| !matches!(*level, "" | "/")).collect();
+    let levels: Vec<&str> =
+        ends.map(|end| &folder[..end]).filter(|level| !matches!(*level, "" | "/")).collect();
     let mut last = None;
     for level in &levels {
         let ticket = wire.send(Request::MakeFolder { path: level }).await?;
