@@ -367,15 +367,13 @@ pub enum Next {
     Failed,
 }
 
-/// A change to a destination that an attempt brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A change to a destination that is written with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DestinationEffect {
     /// The first failure after a success, or ever.
     FailingSince(Millis),
     /// The first success after failures.
     Recovered,
-    /// Send no more, for this reason.
-    Disable(String),
 }
 
 /// A carrier and one of its destinations: what has room, order and rate of its own.

@@ -91,6 +91,7 @@ contract! {
     webhooks::a_webhook_and_its_destination_come_and_go_together,
     webhooks::failures_are_those_of_registrations_by_their_first_attempt,
     webhooks::a_retry_enables_the_destination,
+    webhooks::a_look_up_of_failures_is_bounded_and_goes_on,
     schema::every_statement_prepares,
     schema::an_unknown_schema_is_refused,
 }

@@ -200,10 +200,6 @@ impl Model {
                     target.failing_since.get_or_insert(*at);
                 }
                 DestinationEffect::Recovered => target.failing_since = None,
-                DestinationEffect::Disable(reason) if target.state == DestinationState::Enabled => {
-                    (target.state, target.reason) = (DestinationState::Disabled, Some(reason.clone()));
-                }
-                DestinationEffect::Disable(_) => {}
             }
         }
         Ok(())

@@ -219,7 +219,6 @@ impl Walk {
         let effect = match self.below(8) {
             0 => Some(DestinationEffect::FailingSince(self.now)),
             1 => Some(DestinationEffect::Recovered),
-            2 => Some(DestinationEffect::Disable("410 Gone".to_owned())),
             _ => None,
         };
         a.destination = effect.map(|effect| (plan.destination.clone(), effect));
