@@ -189,7 +189,10 @@ impl Sshd {
 
     /// How many logins it has let in.
     pub fn logins(&self) -> usize {
-        self.log().matches("Accepted ").count()
+        ["Accepted publickey for ", "Accepted password for "]
+            .iter()
+            .map(|one| self.log().matches(one).count())
+            .sum()
     }
 
     /// Waits until its log is as wanted.

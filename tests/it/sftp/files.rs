@@ -51,10 +51,12 @@ async fn a_file_comes_whole_below_the_folder_with_its_permissions() {
     std::fs::write(&key, &bed.key.private).unwrap();
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
     let fetched = bed.sshd.home().join("../fetched");
+    let batch = bed.sshd.home().join("../batch");
+    std::fs::write(&batch, format!("get \"{name}\" \"{}\"\n", fetched.display())).unwrap();
     let mut sftp = Command::new("sftp");
     sftp.args(["-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-i"]).arg(&key);
-    sftp.args(["-P", &bed.sshd.port().to_string()]);
-    run(sftp.arg(format!("{}@127.0.0.1:{name}", bed.sshd.user())).arg(&fetched)).await;
+    sftp.args(["-P", &bed.sshd.port().to_string(), "-b"]).arg(&batch);
+    run(sftp.arg(format!("{}@127.0.0.1", bed.sshd.user()))).await;
     assert_eq!(std::fs::read(fetched).unwrap(), content);
 }
 

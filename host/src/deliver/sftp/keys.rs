@@ -256,7 +256,3 @@ pub fn generate(random: [u8; 32]) -> String {
     let key = PrivateKey::from(Ed25519Keypair::from_seed(&random));
     key.to_openssh(LineEnding::LF).expect("a key in memory can be written").to_string()
 }
-
-#[cfg(test)]
-#[path = "keys_tests.rs"]
-mod tests;

@@ -176,8 +176,9 @@ impl Sftp {
             let (session, reused) = connected.map_err(|_| stalled)??;
             let fault = match self.over(&session, reused, job, timeout, steps).await {
                 Ok(placed) => {
-                    // Its second name is removed later.
-                    session.leave(placed.leftover);
+                    if let Some(leftover) = placed.leftover {
+                        session.leave(leftover);
+                    }
                     return Ok(placed.path);
                 }
                 Err(fault) => fault,

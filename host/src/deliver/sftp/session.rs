@@ -3,7 +3,7 @@
 //! It must not know what is uploaded.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ pub(super) struct Session {
     idle: Mutex<Vec<Wire>>,
     /// How many more may be in use.
     room: Arc<Semaphore>,
-    channels: usize,
+    /// How many there may be in all: fewer when the server has shown that it allows fewer.
+    channels: AtomicUsize,
     /// Second names of files that have come to their place, with their age.
     leftovers: Mutex<Vec<(String, Stopwatch)>>,
     swept: Mutex<HashSet<String>>,
@@ -59,7 +60,7 @@ impl Session {
             handle,
             idle: Mutex::default(),
             room: Arc::new(Semaphore::new(channels)),
-            channels,
+            channels: AtomicUsize::new(channels),
             leftovers: Mutex::default(),
             swept: Mutex::default(),
             without_links: AtomicBool::new(false),
@@ -77,7 +78,12 @@ impl Session {
 
     /// Whether nobody uses it.
     pub(super) fn is_idle(&self) -> bool {
-        self.room.available_permits() >= self.channels
+        self.room.available_permits() >= self.channels.load(Ordering::SeqCst)
+    }
+
+    /// Whether others use it beside the one who asks.
+    fn is_shared(&self) -> bool {
+        self.room.available_permits() + 1 < self.channels.load(Ordering::SeqCst)
     }
 
     /// For how long nobody has begun or ended to use it.
@@ -103,7 +109,8 @@ impl Session {
                     return Ok(Lent { wire: Wire::start(channel, timeout).await?, permit });
                 }
                 // The server allows fewer than we do; those in use come back.
-                Err(Error::ChannelOpenFailure(_)) if self.room.available_permits() + 1 < self.channels => {
+                Err(Error::ChannelOpenFailure(_)) if self.is_shared() => {
+                    self.channels.fetch_sub(1, Ordering::SeqCst);
                     permit.forget();
                 }
                 Err(why) => return Err(Fault::Ssh(why)),
@@ -140,10 +147,14 @@ impl Session {
         self.without_links.store(true, Ordering::Relaxed);
     }
 
-    /// Keeps a second name to be removed later. Gives those whose time has come, no more than can be sent at once.
-    pub(super) fn leave(&self, path: Option<String>) -> Vec<String> {
+    /// Keeps a second name to be removed later.
+    pub(super) fn leave(&self, path: String) {
+        locked(&self.leftovers).push((path, Stopwatch::start()));
+    }
+
+    /// Gives up the second names whose time has come, no more than can be removed at once.
+    pub(super) fn ripe(&self) -> Vec<String> {
         let mut leftovers = locked(&self.leftovers);
-        leftovers.extend(path.map(|path| (path, Stopwatch::start())));
         let over = leftovers.len().saturating_sub(LEFTOVERS);
         let ripe = leftovers.iter().take_while(|(_, since)| since.elapsed() >= LEFTOVER_REST).count();
         let count = ripe.max(over).min(WINDOW / 2);

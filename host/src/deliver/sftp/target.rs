@@ -277,7 +277,3 @@ fn digest(host: &str, port: u16, username: &str, spec: &SftpSpec, login: Option<
     }
     hash.finalize().into()
 }
-
-#[cfg(test)]
-#[path = "target_tests.rs"]
-mod tests;

@@ -103,7 +103,7 @@ pub(super) async fn upload(
         sweep(wire, job, steps).await?;
     }
     let mut removals = Vec::new();
-    for path in session.leave(None) {
+    for path in session.ripe() {
         removals.push(wire.send(Request::Remove { path: &path }).await?);
     }
     let begun = begin(wire, &part, job, steps).await?;
