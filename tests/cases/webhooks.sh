@@ -55,9 +55,20 @@ oauth=$(call -X POST "$BASE/webhooks/register" -d '{
   } }
 }' | member SUBSCRIPTION_ID)
 
-# ---- Files, mail, survey
+# ---- Files, mail, survey: each is sent when a case closes
+transcript=$(call -X POST "$BASE/webhooks/register" -d '{
+  "EVENT_ID": 3, "FORMAT": "${caseData.brand}/${caseData.claimNumber}_${partialId}"
+}' | member SUBSCRIPTION_ID)
+mail=$(call -X POST "$BASE/webhooks/register" -d '{ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"] }' | member SUBSCRIPTION_ID)
+survey=$(call -X POST "$BASE/webhooks/register" -d '{ "EVENT_ID": 9 }' | member SUBSCRIPTION_ID)
+ask platform case.closed
+is "$(call "$BASE/webhooks/failed?startTime=0")" '[]' 'failures of a closed case'
+for id in "$transcript" "$mail" "$survey"; do
+  is "$(call -X DELETE "$BASE/webhooks/unregister/$id" | member ORGANIZATION_ID)" acme 'the organization'
+done
 for body in '{ "EVENT_ID": 3, "FORMAT": "${caseData.brand}/${caseData.claimNumber}_${partialId}", "redacted": true }' \
   '{ "EVENT_ID": 4, "format": "${referenceId}_${currentDateTime}" }' '{ "EVENT_ID": 15 }' \
+  '{ "EVENT_ID": 4, "SCHEDULE": "weekly mon 02:30", "TIME_ZONE": "America/New_York" }' \
   '{ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"] }' '{ "EVENT_ID": 9 }'; do
   file=$(call -X POST "$BASE/webhooks/register" -d "$body" | member SUBSCRIPTION_ID)
   call -X DELETE "$BASE/webhooks/unregister/$file" -o /dev/null

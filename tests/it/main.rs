@@ -4,6 +4,7 @@
 
 // Rooms of the host, each by itself.
 mod deliver;
+mod demo;
 mod door;
 mod hostile;
 mod pgp;

@@ -1,6 +1,7 @@
 //! The carrier-webhook API as a carrier's scripts use it.
 
 mod failures;
+mod kinds;
 mod oauth;
 mod script;
 mod setup;

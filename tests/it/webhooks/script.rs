@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hookyard_tests::child::ChildHost;
 use hookyard_tests::data::Data;
 use hookyard_tests::sink::{Answer, PATIENCE, Sink};
+use hookyard_tests::smtp::SmtpSink;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
@@ -18,7 +19,18 @@ use tokio::process::Command;
 async fn a_script_from_the_public_documents_runs() {
     let data = Data::sqlite().await;
     // A script goes as fast as the machine does; the throttle has tests of its own.
-    let host = ChildHost::start(&data, &[("WEBHOOKS_BURST", "1000")]).await;
+    let relay = SmtpSink::offering(&[]).await;
+    let port = relay.port.to_string();
+    let settings = [
+        ("WEBHOOKS_BURST", "1000"),
+        ("DROP_HOSTED", "true"),
+        ("MAIL_RELAY", "127.0.0.1"),
+        ("MAIL_PORT", &port),
+        ("MAIL_SECURITY", "none"),
+        ("MAIL_FROM", "events@host.example"),
+        ("SERVER_PUBLIC_URL", "https://hooks.example.com"),
+    ];
+    let host = ChildHost::start(&data, &settings).await;
     let acme = host.admin.carrier("acme").await;
     let sink = Sink::start().await;
     let down = Arc::new(AtomicBool::new(false));
@@ -63,6 +75,11 @@ async fn a_script_from_the_public_documents_runs() {
     let expected = [("1", "OPT_OUT"), ("11", "CLOSE_CASE"), ("14", "MESSAGE"), ("16", "CREATE_NOTE")];
     assert_eq!(names, expected.into());
     assert!(requests.iter().all(|request| request.header("accept") == "application/json"));
+    let file = data.folder().join("drop/acme/files/Hi Marley/AC-1_4e7d1c92-.pdf");
+    assert!(std::fs::read(file).unwrap().starts_with(b"%PDF-"));
+    let mut to: Vec<_> = relay.taken().into_iter().flat_map(|mail| mail.to).collect();
+    to.sort();
+    assert_eq!(to, ["claims@acme.example", "maren@x.example"]);
 }
 
 /// What the platform posts.
@@ -75,7 +92,8 @@ fn payload(event_type: &str) -> Value {
             json!({ "id": "n-1", "referenceId": "AC-1", "author": { "first": "Dev" }, "text": "note" })
         }
         _ => {
-            json!({ "caseData": { "brand": "Hi Marley" }, "state": "open", "message": { "id": "m-1", "data": "hello" } })
+            json!({ "caseData": { "id": "4e7d1c92-58ab", "brand": "Hi Marley", "claimNumber": "AC-1" }, "state": "open",
+                "customer": { "email": "maren@x.example" }, "message": { "id": "m-1", "data": "hello" } })
         }
     }
 }

@@ -12,13 +12,12 @@ use hookyard_tests::on_both;
 use hookyard_tests::sink::Sink;
 use serde_json::{Value, json};
 
-use super::{at, failed, failed_when, host, host_on, id, patch, post, refused, register, subscribed};
+use super::{at, failed, host, host_on, id, patch, post, refused, register, subscribed};
 
 on_both! {
     a_registration_is_sent_as_documented,
     secrets_come_back_nowhere,
     what_is_left_out_does_not_arrive,
-    what_cannot_be_sent_yet_says_so,
 }
 
 async fn a_registration_is_sent_as_documented(data: &Data) {
@@ -174,31 +173,6 @@ async fn what_is_left_out_does_not_arrive(data: &Data) {
     let shared = host.admin.get("/v1/plugins").await.ok();
     assert_eq!(one(&shared["items"])["latest"], 1, "and not again");
     acme.settled_events().await;
-    host.end().await;
-}
-
-async fn what_cannot_be_sent_yet_says_so(data: &Data) {
-    let host = host(data).await;
-    let acme = host.admin.carrier("acme").await;
-    let file = json!({ "EVENT_ID": 3, "format": "${caseData.brand}/${partialId}", "redacted": false });
-    let record = register(&acme, &file).await;
-    assert_eq!((&record["EVENT"], &record["REGISTERED_PAYLOAD"]), (&json!("CLOSE_CASE"), &file));
-    register(&acme, &json!({ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"] })).await;
-    register(&acme, &json!({ "EVENT_ID": 9 })).await;
-    post(&acme, "evt", "case.closed", &json!({ "caseData": { "brand": "Acme" } })).await;
-    let mut failures = failed_when(&acme, 3).await;
-    failures.sort_by_key(|one| one["eventId"].as_u64());
-    let events: Vec<_> = failures.iter().map(|one| one["eventId"].as_u64().unwrap()).collect();
-    assert_eq!(events, [3, 8, 9]);
-    for (failure, kind) in failures.iter().zip(["sftp", "email", "email"]) {
-        let request = failure["requestId"].as_str().unwrap();
-        let delivery = acme.api.get(&acme.path(&format!("deliveries/{request}"))).await.ok();
-        let why = format!("destination kind not available: {kind}");
-        assert_eq!((&delivery["state"], &delivery["last_error"]), (&json!("dead"), &json!(why)));
-    }
-    let update = format!("/webhooks/update/{}", id(&record));
-    let change = json!({ "HTTP_POST_ADDRESS": "https://hooks.example" });
-    refused(patch(&acme.api, &update, &change).await, 409, "ConflictError", "WRONG_STATE");
     host.end().await;
 }
 

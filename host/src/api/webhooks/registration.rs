@@ -338,10 +338,12 @@ pub(super) fn in_words(mut problem: Problem) -> Problem {
         ("policy", _) => "POLICY".to_owned(),
         ("pgp_keys", _) => "PGP_KEY".to_owned(),
         ("schedule", _) => "SCHEDULE".to_owned(),
-        ("sftp" | "login", "") => "SFTP".to_owned(),
+        ("sftp" | "login", "") | ("sftp", "hosted") => "SFTP".to_owned(),
         ("sftp", "file_name") => "FORMAT".to_owned(),
         ("sftp" | "login", member) => format!("SFTP.{member}"),
         ("email", "to") => "RECIPIENTS".to_owned(),
+        // What the operator has not set up.
+        ("email", _) => "EVENT_ID".to_owned(),
         _ => return problem,
     };
     let said = problem.detail.strip_prefix(&format!("`{field}`: ")).unwrap_or(&problem.detail).to_owned();
