@@ -25,6 +25,7 @@ pub mod plugin_views;
 pub mod plugins;
 pub mod problem;
 pub mod proof;
+pub mod schedules;
 pub mod state;
 pub mod subscriptions;
 pub mod surveys;
@@ -60,6 +61,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(plugins::routes())
         .merge(events::routes())
         .merge(event_types::routes())
+        .merge(schedules::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
         .merge(surveys::routes())

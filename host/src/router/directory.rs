@@ -21,6 +21,7 @@ use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, Table
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, PageLinks, Program, Runtime};
 use crate::retry::Policy;
+use crate::schedule::Schedule;
 use crate::secrets::{MasterKeys, SecretsError};
 use crate::store::Store;
 use crate::store::agreement::{Changes, Trouble};
@@ -52,6 +53,8 @@ pub struct Standing {
     pub policy: Arc<Policy>,
     /// Where `forward` goes.
     pub destinations: Vec<DestinationName>,
+    /// When its events are sent; absent: each at once.
+    pub schedule: Option<Schedule>,
 }
 
 /// The chain of a subscription.
@@ -354,11 +357,16 @@ impl Directory {
             (Err(why), _) => return Ok(Err(why.to_string())),
             (_, Err(why)) => return Ok(Err(why.to_string())),
         };
+        let schedule = match spec.schedule.as_ref().map(Schedule::compile).transpose() {
+            Ok(schedule) => schedule,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
         let standing = Standing {
             id: subscription.id.clone(),
             plugins: self.chain(subscription, setup, troubles).await?,
             policy: Arc::new(policy),
             destinations: spec.destinations.clone(),
+            schedule,
         };
         Ok(Ok((order, standing)))
     }

@@ -27,6 +27,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(600);
 impl Router {
     pub(super) fn spawn_tasks(&self) {
         self.life.spawn("claims", self.clone().run_claims());
+        self.life.spawn("schedules", self.clone().run_schedules());
         self.life.spawn("lease", self.clone().run_lease());
         self.life.spawn("changes", self.clone().run_changes());
         self.life.spawn("mending", self.clone().run_mending());
@@ -56,7 +57,7 @@ impl Router {
             }
             match self.store.take_over(self.clock.now()).await {
                 Ok(taken) => {
-                    let pieces = taken.events + taken.routings + taken.deliveries;
+                    let pieces = taken.events + taken.routings + taken.deliveries + taken.runs;
                     if taken.nodes > 0 {
                         self.metrics.taken_over.inc_by(pieces);
                         tracing::warn!(
@@ -64,6 +65,7 @@ impl Router {
                             events = taken.events,
                             routings = taken.routings,
                             deliveries = taken.deliveries,
+                            runs = taken.runs,
                             "took over the work of nodes that went silent"
                         );
                     }
@@ -95,6 +97,7 @@ impl Router {
             if let Err(why) = self.agreement.follow().await {
                 tracing::warn!(%why, "a change could not be applied yet; trying again");
             }
+            self.schedules.has_changed(&self.directory.carriers());
             let again = tokio::time::sleep(CHANGES_EVERY);
             tokio::pin!(again);
             let mut gathering = false;
@@ -108,7 +111,7 @@ impl Router {
                     }
                     () = &mut again => break,
                     wake = wakes.recv() => match wake {
-                        Ok(Wake::Work | Wake::Applied) => {}
+                        Ok(Wake::Work | Wake::Run | Wake::Applied) => {}
                         Ok(Wake::Health(_)) if gathering => {}
                         Ok(Wake::Health(_)) => {
                             gathering = true;

@@ -8,6 +8,7 @@ mod model;
 mod notices;
 mod reading;
 mod recover;
+mod schedules;
 mod schema;
 mod setup;
 mod surveys;
@@ -96,6 +97,12 @@ contract! {
     webhooks::failures_are_those_of_registrations_by_their_first_attempt,
     webhooks::a_retry_enables_the_destination,
     webhooks::a_look_up_of_failures_is_bounded_and_goes_on,
+    schedules::what_is_collected_is_in_one_digest,
+    schedules::a_run_has_one_holder,
+    schedules::a_dead_nodes_run_is_gone_on_with,
+    schedules::what_is_committed_late_is_in_the_next_digest,
+    schedules::what_waits_for_a_tick_is_kept,
+    schedules::what_was_deleted_is_forgotten,
     schema::every_statement_prepares,
     schema::an_unknown_schema_is_refused,
 }
