@@ -34,6 +34,9 @@ pub mod deliver;
 
 pub mod retry;
 
+// The page behind the links that plugins send to customers.
+pub mod survey;
+
 pub mod secrets;
 
 pub mod rotate;

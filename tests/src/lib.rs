@@ -14,6 +14,9 @@ pub mod data;
 pub mod host;
 
 pub mod generated;
+
+pub mod pdf;
+
 pub mod postgres;
 
 pub mod proxy;

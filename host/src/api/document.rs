@@ -155,6 +155,7 @@ get /v1/carriers/{carrier}/plugins/{plugin}/versions/{version}
 get /v1/carriers/{carrier}/subscriptions
 get /v1/carriers/{carrier}/subscriptions/{subscription}
 get /v1/carriers/{carrier}/subscriptions/{subscription}/schedule
+get /v1/carriers/{carrier}/surveys
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
 get /v1/event-types

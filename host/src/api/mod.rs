@@ -28,6 +28,7 @@ pub mod proof;
 pub mod schedules;
 pub mod state;
 pub mod subscriptions;
+pub mod surveys;
 pub mod tables;
 pub mod trial_views;
 pub mod trials;
@@ -63,6 +64,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(schedules::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
+        .merge(surveys::routes())
         .merge(document::routes())
         .layer(body("request_bytes", limits.request_bytes));
     OpenApiRouter::with_openapi(document::frame())

@@ -19,7 +19,7 @@ use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
 use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, TableName};
 use crate::matching::Order;
-use crate::plugin::{Chain, Link, Program, Runtime};
+use crate::plugin::{Chain, Link, PageLinks, Program, Runtime};
 use crate::retry::Policy;
 use crate::schedule::Schedule;
 use crate::secrets::{MasterKeys, SecretsError};
@@ -155,6 +155,8 @@ pub struct DirectoryParts {
     pub addresses: AddressPolicy,
     /// The most that a version may ask for.
     pub ceiling: Limits,
+    /// What plugins get links from.
+    pub pages: Arc<dyn PageLinks>,
 }
 
 type ProgramKey = (Sha256Hex, LimitsKey);
@@ -456,9 +458,11 @@ impl Directory {
         let granted = setup.destinations.iter().filter(|d| spec.destinations.contains(&d.name));
         Ok(Plugins::Ready(Arc::new(Chain {
             carrier: subscription.carrier.clone(),
+            subscription: subscription.id.clone(),
             links,
             settings: Arc::new(spec.settings.clone()),
             tables: setup.tables.clone(),
+            pages: self.0.parts.pages.clone(),
             destinations: granted.map(|d| (d.name.clone(), d.spec.kind)).collect(),
             on_fault: spec.on_fault,
         })))

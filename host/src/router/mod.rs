@@ -73,6 +73,8 @@ pub struct Parts {
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.
     pub ceiling: crate::carrier::Limits,
+    /// What plugins get links from.
+    pub pages: Arc<dyn crate::plugin::PageLinks>,
     /// What follows the API keys.
     pub keys: Arc<dyn Keys>,
     /// Where the time comes from.
@@ -173,6 +175,7 @@ impl Router {
             master: parts.master,
             addresses: parts.addresses,
             ceiling: parts.ceiling,
+            pages: parts.pages,
         };
         let agreement = AgreementParts {
             store: parts.store.clone(),

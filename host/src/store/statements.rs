@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, idempotency,
-    node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search,
-    subscriptions, tables, tokens, webhooks,
+    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, host_keys,
+    idempotency, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search,
+    subscriptions, surveys, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -40,6 +40,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("handshakes", handshakes::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
         ("notice", notice::STATEMENTS),
+        ("surveys", surveys::STATEMENTS),
+        ("host_keys", host_keys::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("retention", retention::STATEMENTS),
         ("sealed", sealed::STATEMENTS),

@@ -11,6 +11,7 @@ mod recover;
 mod schedules;
 mod schema;
 mod setup;
+mod surveys;
 mod way;
 mod webhooks;
 
@@ -87,6 +88,9 @@ contract! {
     hand::what_waits_is_cancelled_in_bulk,
     recover::five_thousand_failures_are_recovered_exactly_once,
     notices::a_destination_that_is_disabled_is_told_once,
+    surveys::a_survey_steps_forward_and_tells_each_step_once,
+    surveys::what_is_left_is_told_once_by_whoever_looks,
+    surveys::a_key_of_the_hosts_own_is_the_first_one_that_came,
     hand::a_parked_routing_is_run_again,
     hand::retention_leaves_open_work,
     webhooks::a_webhook_and_its_destination_come_and_go_together,
