@@ -6,8 +6,8 @@ use super::db::Rows;
 use super::error::StoreError;
 use super::{
     accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, host_keys,
-    idempotency, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed, search,
-    subscriptions, surveys, tables, tokens, webhooks,
+    idempotency, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules, sealed,
+    search, subscriptions, surveys, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
