@@ -112,7 +112,7 @@ impl Mailer {
             return Tried::unavailable(too_large(bytes.saturating_mul(4) / 3, most).into());
         }
         // It is never closed.
-        let large = if bytes > LARGE { self.0.large.clone().acquire_owned().await.ok() } else { None };
+        let _large = if bytes > LARGE { self.0.large.clone().acquire_owned().await.ok() } else { None };
         let letter = match self.letter(target, &route, d, files).await {
             Ok(letter) => letter,
             Err(tried) => return *tried,
@@ -120,7 +120,10 @@ impl Mailer {
         let encryption = match (!pgp.is_empty()).then(|| pgp.at(now)).transpose() {
             Ok(encryption) => encryption,
             Err(why) => {
-                return Tried { request: letter.shown(&relay).to_string(), ..Tried::unavailable(why.to_string().into()) };
+                return Tried {
+                    request: letter.shown(&relay).to_string(),
+                    ..Tried::unavailable(why.to_string().into())
+                };
             }
         };
         let shown = letter.shown(&relay).to_string();
