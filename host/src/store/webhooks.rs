@@ -10,6 +10,7 @@ use super::hand::CHANGED_AT_ONCE;
 use super::page::{FailedFilter, FailedWebhook, Page, PageRequest};
 use super::read::{cursor, cut, floor, open};
 use super::rows::Reading;
+use super::schedules::ScheduleKey;
 use super::search::{SEARCH_ROWS, above};
 use super::{Store, Wake, destinations, subscriptions};
 use crate::carrier::{Destination, Subscription};
@@ -135,8 +136,9 @@ impl Store {
         id: &SubscriptionId,
         destination: &DestinationName,
     ) -> Result<bool, StoreError> {
+        let key = ScheduleKey { carrier: carrier.clone(), subscription: id.clone() };
         let (carrier, id, destination) = (carrier.clone(), id.clone(), destination.clone());
-        self.write(move |w| {
+        let gone = self.write(move |w| {
             Box::pin(async move {
                 let gone = subscriptions::delete(w.conn, &carrier, &id).await?;
                 if gone {
@@ -145,8 +147,10 @@ impl Store {
                 }
                 Ok(gone)
             })
-        })
-        .await
+        });
+        let gone = gone.await?;
+        self.forget_collected(key).await?;
+        Ok(gone)
     }
 
     /// The webhooks of registrations that are there which did not arrive and are not tried again by themselves, oldest

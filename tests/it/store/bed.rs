@@ -287,7 +287,7 @@ pub(crate) fn routing(deliveries: Vec<NewDelivery>) -> NewRouting {
 }
 
 pub(crate) fn whole(e: &Arc<Event>, routings: Vec<NewRouting>) -> Plan {
-    Plan { event: Arc::clone(e), routings, whole_event: true }
+    Plan { event: Arc::clone(e), routings, collected: Vec::new(), whole_event: true }
 }
 
 pub(crate) fn attempt(d: &NewDelivery, number: u32, next: Next) -> NewAttempt {

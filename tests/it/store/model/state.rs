@@ -356,6 +356,7 @@ impl Model {
             events: self.events.values_mut().map(|e| release(&mut e.held)).sum(),
             routings: self.routings.values_mut().map(|r| release(&mut r.held)).sum(),
             deliveries: self.deliveries.values_mut().map(|d| release(&mut d.held)).sum(),
+            runs: 0,
         }
     }
 

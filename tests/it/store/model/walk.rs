@@ -189,7 +189,7 @@ impl Walk {
             let tries = routings[&(event.clone(), subscription.clone())].plan.tries + 1;
             let event = self.model.events[&event].event.clone();
             let again = self.new_routing(&event, subscription, tries);
-            return Some(Plan { event, routings: vec![again], whole_event: false });
+            return Some(Plan { event, routings: vec![again], collected: Vec::new(), whole_event: false });
         }
         let events = self.model.events.clone();
         let event = self.pick(&events, |e| e.open && e.held == Some(me))?;
