@@ -3,6 +3,8 @@
 
 mod tester;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -14,10 +16,12 @@ use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, DestinationSpec, LimitsSpec, Owner, SubscriptionSpec};
 use crate::clock::{self, Clock};
+use crate::deliver::email::MailRules;
 use crate::deliver::{AddressPolicy, Target, sign};
 use crate::event::{Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
+use crate::pgp::PgpKeys;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
@@ -44,6 +48,10 @@ pub(crate) struct Rules {
     pub(crate) master: MasterKeys,
     /// Where destinations may be.
     pub(crate) addresses: AddressPolicy,
+    /// Which mails may be sent.
+    pub(crate) mail: Arc<MailRules>,
+    /// When keys that expire are too old.
+    pub(crate) clock: Clock,
 }
 
 /// Test deliveries under way at once.
@@ -123,7 +131,11 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
+        Target::check(spec, secrets, &self.addresses)
+            .and_then(|()| self.mail.admits(spec))
+            .map_err(|why| Unfit::new(why.field(), why))?;
+        let keys = PgpKeys::read(&spec.pgp_keys).map_err(|why| Unfit::new("pgp_keys", why))?;
+        keys.check_at(self.clock.now()).map_err(|why| Unfit::new("pgp_keys", why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {

@@ -22,7 +22,7 @@ use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
-use crate::config::Config;
+use crate::config::{Config, MailConfigError};
 use crate::deliver::{AddressPolicy, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
@@ -70,6 +70,9 @@ pub enum StartError {
     /// The catalogue of event types.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// What is set up for mails.
+    #[error(transparent)]
+    Mail(#[from] MailConfigError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -163,7 +166,8 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
-        let parts = SenderParts { proxy, shelf: Some(shelf), ..SenderParts::default() };
+        let mail = Arc::new(config.mail.load()?);
+        let parts = SenderParts { proxy, shelf: Some(shelf), mail: mail.clone(), ..SenderParts::default() };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let keys = KeyRing::default();
@@ -211,7 +215,7 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses }),
+            checks: Arc::new(Rules { master, addresses, mail, clock: clock.clone() }),
             tester: doors.clone(),
             handshaker: doors,
             catalogue,

@@ -6,6 +6,7 @@
 mod deliver;
 mod door;
 mod hostile;
+mod pgp;
 mod plugin;
 mod store;
 mod transcript;
@@ -18,6 +19,7 @@ mod auth;
 mod changes;
 mod conversation;
 mod disabled;
+mod email;
 mod faults;
 mod handshake;
 mod ingest;

@@ -11,6 +11,10 @@ pub mod child;
 
 pub mod data;
 
+pub mod exim;
+
+pub mod gnupg;
+
 pub mod host;
 
 pub mod generated;
@@ -22,6 +26,8 @@ pub mod postgres;
 pub mod proxy;
 
 pub mod sink;
+
+pub mod smtp;
 
 pub mod tls;
 

@@ -3,10 +3,12 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod mail;
 mod proxy;
 mod read;
 mod survey;
 
+pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
 pub use survey::SurveyConfig;
@@ -41,6 +43,8 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// How mails are sent.
+    pub mail: MailConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// What customers are asked.
@@ -355,6 +359,8 @@ impl Config {
         range("plugins.breaker_window_s", p.breaker_window_s, 1, 86_400);
         range("plugins.breaker_rest_s", p.breaker_rest_s, 1, 86_400);
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
+        range("mail.max_message_bytes", self.mail.max_message_bytes as u64, 64 << 10, 100 * MIB);
+        range("mail.connections", self.mail.connections as u64, 1, 100);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
         range("survey.valid_days", self.survey.valid_days.into(), 1, 3_650);
@@ -383,6 +389,7 @@ impl Config {
                     .to_owned(),
             });
         }
+        found.extend(self.mail.problems());
         if let Err(why) = d.proxy() {
             let key = match why {
                 ProxyError::Address { .. } => "deliver.egress_proxy",

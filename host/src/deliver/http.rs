@@ -13,6 +13,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use super::address::AddressPolicy;
 use super::auth::{TokenError, TokenShelf, Tokens, bearer};
 use super::clients::Clients;
+use super::content::{Contents, File, Missing};
 use super::fault::{SendError, explain};
 use super::mask::Mask;
 use super::proxy::EgressProxy;
@@ -83,10 +84,19 @@ impl Http {
         target: &Target,
         http: &HttpTarget,
         d: &HeldDelivery,
+        contents: &Contents,
         timeout: Duration,
         now: Millis,
     ) -> Tried {
-        let Built { request, shown } = match request::build(http, d, now) {
+        let file = match contents.body(d).await {
+            Ok(File::Memory(bytes)) => bytes,
+            Ok(file @ File::Spooled(_)) => match file.read_all(file.len()).await {
+                Ok(bytes) => bytes,
+                Err(why) => return Missing::failed(why.to_string()).tried("{}".to_owned()),
+            },
+            Err(missing) => return missing.tried("{}".to_owned()),
+        };
+        let Built { request, shown } = match request::build(http, d, file, now) {
             Ok(built) => built,
             Err(why) => return Tried::unavailable(why),
         };

@@ -48,7 +48,11 @@ impl Mask {
             // In the headers of every request.
             Some(Auth::Basic { .. } | Auth::Bearer { .. }) | None => Vec::new(),
         };
-        Self::hiding(headers.chain(signing).chain(shared).chain(fetched))
+        let login =
+            secrets.login.iter().flat_map(|login| [&login.password, &login.private_key, &login.passphrase]);
+        let login = login.flatten().map(String::as_str);
+        let dkim = secrets.dkim_key.as_deref();
+        Self::hiding(headers.chain(signing).chain(shared).chain(fetched).chain(login).chain(dkim))
     }
 
     /// Hides these.

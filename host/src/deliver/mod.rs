@@ -1,12 +1,15 @@
 //! Stage 6, delivering: a permit is taken (`lanes`) and one attempt made (`sender`), by the way that the destination's kind
 //! has (`target`). For `http` the request is built (`request`), signed (`sign`) and proven to be its carrier's (`auth`), the
 //! address is checked (`address`), and it is sent and its answer read within bounds (`http`, over the connections of `clients`).
+//! What every kind carries comes from `content`.
 //!
 //! It must not know the store, plugins, or what follows an attempt (`crate::retry` decides that).
 
 pub mod address;
 pub mod auth;
 mod clients;
+pub mod content;
+pub mod email;
 mod fault;
 pub mod handshake;
 mod headers;

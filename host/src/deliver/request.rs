@@ -14,7 +14,7 @@ use super::url_rules::MAX_URL;
 use crate::carrier::destination::HttpMethod;
 use crate::clock::Millis;
 use crate::secrets::MASK;
-use crate::store::work::{Body, HeldDelivery, Message};
+use crate::store::work::{HeldDelivery, Message};
 
 /// How many headers a plugin may add to a request.
 pub(super) const MAX_PLUGIN_HEADERS: usize = 64;
@@ -66,7 +66,12 @@ pub(super) struct Built {
 /// Every request carries `requestid` and `webhook-id` (the delivery's id), `webhook-timestamp`, `eventid` (the number that a
 /// webhook was registered for; for other subscriptions the event's attribute `eventid` or `event-id`, or else the publisher's
 /// id of the event) and `eventname` (the webhook's; for others the attribute `eventname`, or else the event's type). A destination's own headers win over a plugin's.
-pub(super) fn build(target: &HttpTarget, d: &HeldDelivery, now: Millis) -> Result<Built, Cow<'static, str>> {
+pub(super) fn build(
+    target: &HttpTarget,
+    d: &HeldDelivery,
+    content: Bytes,
+    now: Millis,
+) -> Result<Built, Cow<'static, str>> {
     let (method, path, headers, content_type) = match &d.message {
         Message::Forward => (None, &None, [].as_slice(), &None),
         Message::Http { method, path, headers, content_type } => {
@@ -77,12 +82,7 @@ pub(super) fn build(target: &HttpTarget, d: &HeldDelivery, now: Millis) -> Resul
         }
     };
     let method = method.unwrap_or(target.method);
-    let body = match (&d.body, method) {
-        (_, HttpMethod::Get) => Bytes::new(),
-        (Body::Original, _) => d.event.payload.clone(),
-        (Body::Bytes(bytes), _) => bytes.clone(),
-        (Body::Fetch(_), _) => return Err("content `fetch` is not available yet".into()),
-    };
+    let body = if method == HttpMethod::Get { Bytes::new() } else { content };
     let url = match path {
         Some(path) => append(&target.url, path)?,
         None => target.url.clone(),

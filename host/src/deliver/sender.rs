@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
+use super::content::Contents;
+use super::email::{MailRules, Mailer};
 use super::http::Http;
 use super::proxy::EgressProxy;
 use super::target::{Target, Way};
@@ -23,6 +25,9 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    mail: Mailer,
+    /// What deliveries of every kind carry.
+    pub(super) contents: Contents,
 }
 
 /// What a sender may have beside the rules about addresses.
@@ -34,11 +39,13 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What the operator set up for mails.
+    pub mail: Arc<MailRules>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT }
+        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, mail: Arc::default() }
     }
 }
 
@@ -103,15 +110,21 @@ impl Sender {
     /// # Errors
     /// TLS or the client could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout } = parts;
-        Ok(Self { http: Http::new(policy, proxy, shelf, token_timeout)? })
+        let SenderParts { proxy, shelf, token_timeout, mail } = parts;
+        Ok(Self {
+            http: Http::new(policy, proxy, shelf, token_timeout)?,
+            mail: Mailer::new(policy, mail),
+            contents: Contents::default(),
+        })
     }
 
-    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
+    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`; a mail when one of its steps takes
+    /// that long.
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let tried = match &target.way {
-            Way::Http(http) => self.http.attempt(target, http, d, timeout, now).await,
+            Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
+            Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
             Way::Unavailable(kind) => {
                 Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
             }

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 use super::request::header_value;
@@ -19,6 +20,7 @@ use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
 use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
+use crate::pgp::{PgpError, PgpKeys};
 
 /// What requests say they come from.
 pub(super) const USER_AGENT_VALUE: HeaderValue =
@@ -31,12 +33,15 @@ pub struct Target {
     pub carrier: CarrierId,
     /// Its name.
     pub name: DestinationName,
+    /// What files and attachments are encrypted to; none, and they are not.
+    pub(super) pgp: PgpKeys,
     pub(super) way: Way,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Http(Box<HttpTarget>),
+    Email(Box<EmailTarget>),
     /// A kind that this version of the host does not send to.
     Unavailable(DestinationKind),
 }
@@ -95,6 +100,12 @@ pub enum TargetError {
         /// The kind.
         kind: DestinationKind,
     },
+    /// What a mail needs was refused.
+    #[error(transparent)]
+    Email(#[from] EmailError),
+    /// A key that files are to be encrypted to is not taken.
+    #[error(transparent)]
+    Pgp(#[from] PgpError),
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -121,9 +132,10 @@ impl Target {
         }
         let way = match spec.kind {
             DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
+            DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
+            kind @ DestinationKind::Sftp => Way::Unavailable(kind),
         };
-        Ok(Self { carrier, name, way })
+        Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
 
     /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
@@ -139,7 +151,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Unavailable(_) => None,
         }
     }
 }
@@ -155,9 +167,11 @@ impl Target {
         policy: &AddressPolicy,
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
+        PgpKeys::read(&spec.pgp_keys)?;
         match spec.kind {
             DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+            DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
+            DestinationKind::Sftp => Ok(()),
         }
     }
 }
@@ -195,7 +209,9 @@ impl TargetError {
             Self::Headers(_) => "headers",
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
+            Self::Email(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }
     }
@@ -267,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
+    fn secrets_and_numbers_are_checked() {
         let spec = |kind| DestinationSpec {
             url: Some("https://example.com".to_owned()),
             ..DestinationSpec::of(kind)
@@ -280,9 +296,9 @@ mod tests {
         };
         assert!(matches!(compile(DestinationKind::Http), Err(TargetError::Signing(_))));
         let compile_numbers = |concurrency, rate_per_minute| {
-            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Email) };
+            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Http) };
             let (carrier, name) = ("acme".parse().unwrap(), "main".parse().unwrap());
-            Target::compile(carrier, name, &spec, &secrets, &AddressPolicy::default())
+            Target::compile(carrier, name, &spec, &DestinationSecrets::default(), &AddressPolicy::default())
                 .map(drop)
                 .map_err(|e| e.to_string())
         };
@@ -294,6 +310,5 @@ mod tests {
         ] {
             assert_eq!(compile_numbers(concurrency, rate), Err(expected.to_owned()));
         }
-        assert!(compile(DestinationKind::Email).is_ok() && compile(DestinationKind::Sftp).is_ok());
     }
 }

@@ -178,7 +178,8 @@ impl Bench {
         store.create_key(admin).await.unwrap();
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
-        let rules = Rules { master, addresses: AddressPolicy::default() };
+        let rules =
+            Rules { master, addresses: AddressPolicy::default(), mail: Arc::default(), clock: clock.clone() };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),

@@ -14,8 +14,8 @@ use crate::api::problem::{Code, Problem};
 use crate::api::proof::Own;
 use crate::carrier::destination::{DestinationSecrets, SigningSecret};
 use crate::carrier::{
-    Destination, DestinationKind, DestinationSpec, DestinationState, OnFault, PolicySpec, Subscription,
-    SubscriptionSpec, SubscriptionState, Webhook,
+    Destination, DestinationKind, DestinationSpec, DestinationState, EmailSpec, OnFault, PolicySpec,
+    Subscription, SubscriptionSpec, SubscriptionState, Webhook,
 };
 use crate::catalogue::Action;
 use crate::clock::{Millis, random_bytes};
@@ -102,7 +102,9 @@ fn make(
             method: registration.method,
             concurrency: None,
             rate_per_minute: None,
-            email: None,
+            // By the operator's relay, to whom the plugin that makes the mail names.
+            email: matches!(registration.entry.action, Action::Email | Action::Survey)
+                .then(|| EmailSpec { allowed_recipients: vec!["*".to_owned()], ..EmailSpec::default() }),
             sftp: None,
             pgp_keys: Vec::new(),
         },
