@@ -71,6 +71,14 @@ pub struct Inner {
     pub attempt_lateness_seconds: Histogram,
     /// Deliveries that came to an end, by state.
     pub deliveries_ended: Family<Kind, Counter>,
+    /// Fetches of media, by outcome.
+    pub media_fetches: Family<Kind, Counter>,
+    /// Bytes of media fetched.
+    pub media_bytes: Counter,
+    /// Bytes in the spool.
+    pub media_spool_bytes: Gauge<i64, AtomicI64>,
+    /// Fetches under way.
+    pub media_fetching: Gauge<i64, AtomicI64>,
     /// Events held in memory between accept and plan.
     pub events_held: Gauge<i64, AtomicI64>,
     /// Deliveries queued in memory.
@@ -121,6 +129,10 @@ impl Default for Metrics {
             attempt_seconds: seconds(),
             attempt_lateness_seconds: seconds(),
             deliveries_ended: Family::default(),
+            media_fetches: Family::default(),
+            media_bytes: Counter::default(),
+            media_spool_bytes: Gauge::default(),
+            media_fetching: Gauge::default(),
             events_held: Gauge::default(),
             deliveries_queued: Gauge::default(),
             attempts_under_way: Gauge::default(),
@@ -159,6 +171,10 @@ impl Default for Metrics {
             inner.attempt_lateness_seconds.clone(),
         );
         r.register("deliveries_ended", "Deliveries at their end, by state", inner.deliveries_ended.clone());
+        r.register("media_fetches", "Fetches of media, by outcome", inner.media_fetches.clone());
+        r.register("media_fetched_bytes", "Bytes of media fetched", inner.media_bytes.clone());
+        r.register("media_spool_bytes", "Bytes of media in the spool", inner.media_spool_bytes.clone());
+        r.register("media_fetching", "Fetches of media under way", inner.media_fetching.clone());
         r.register("events_held", "Events in memory between accept and plan", inner.events_held.clone());
         r.register("deliveries_queued", "Deliveries queued in memory", inner.deliveries_queued.clone());
         r.register("attempts_under_way", "Attempts under way", inner.attempts_under_way.clone());

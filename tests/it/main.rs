@@ -8,6 +8,7 @@ mod door;
 mod hostile;
 mod pgp;
 mod plugin;
+mod sftp;
 mod store;
 mod transcript;
 

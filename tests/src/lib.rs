@@ -25,9 +25,13 @@ pub mod postgres;
 
 pub mod proxy;
 
+pub mod relay;
+
 pub mod sink;
 
 pub mod smtp;
+
+pub mod sshd;
 
 pub mod tls;
 

@@ -148,6 +148,7 @@ get /v1/carriers/{carrier}/event-types/{event_type}
 get /v1/carriers/{carrier}/events
 get /v1/carriers/{carrier}/events/{event}
 get /v1/carriers/{carrier}/keys
+get /v1/carriers/{carrier}/media
 get /v1/carriers/{carrier}/plugins
 get /v1/carriers/{carrier}/plugins/{plugin}
 get /v1/carriers/{carrier}/plugins/{plugin}/versions
@@ -203,6 +204,7 @@ post /webhooks/retry
 post /webhooks/retry/{request}
 put /v1/carriers/{carrier}/destinations/{destination}
 put /v1/carriers/{carrier}/event-types/{event_type}
+put /v1/carriers/{carrier}/media
 put /v1/carriers/{carrier}/subscriptions/{subscription}
 put /v1/carriers/{carrier}/tables/{table}";
 

@@ -9,9 +9,11 @@ pub mod carriers;
 pub mod deliveries;
 pub mod delivery_choice;
 pub mod destination_auth;
+mod destination_login;
 pub mod destination_views;
 pub mod destinations;
 mod document;
+pub mod drop;
 pub mod event_types;
 pub mod events;
 pub mod extract;
@@ -21,6 +23,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod list;
 pub mod log_views;
+pub mod media;
 pub mod plugin_views;
 pub mod plugins;
 pub mod problem;
@@ -56,12 +59,14 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(carriers::routes())
         .merge(keys::routes())
         .merge(destinations::routes())
+        .merge(drop::routes())
         .merge(handshakes::routes())
         .merge(subscriptions::routes())
         .merge(plugins::routes())
         .merge(events::routes())
         .merge(event_types::routes())
         .merge(schedules::routes())
+        .merge(media::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
         .merge(surveys::routes())

@@ -12,6 +12,7 @@ use reqwest::dns::{Name, Resolve, Resolving};
 
 use super::address::{AddressPolicy, GuardedResolver, lookup};
 use super::fault::SendError;
+use super::media::MediaError;
 use super::proxy::EgressProxy;
 use super::tls::{self, ClientTls};
 use super::url_rules::literal;
@@ -54,6 +55,9 @@ pub enum SenderError {
     /// The client could not be built.
     #[error("the HTTP client could not be built: {0}")]
     Client(#[from] reqwest::Error),
+    /// Nothing can be fetched.
+    #[error(transparent)]
+    Media(#[from] MediaError),
 }
 
 impl Clients {

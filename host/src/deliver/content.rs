@@ -13,6 +13,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
+use super::media::Media;
 use super::sender::Tried;
 use crate::retry::{MediaFault, Outcome};
 use crate::store::work::{AttachmentContent, Body, HeldDelivery, Message};
@@ -73,7 +74,10 @@ pub struct Missing {
 
 /// Finds the content of deliveries. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Contents {}
+pub struct Contents {
+    /// What fetches; without it, content that would have to be fetched can never be had.
+    pub(super) media: Option<Media>,
+}
 
 impl File {
     /// Its length in bytes.
@@ -102,6 +106,16 @@ impl File {
             Self::Memory(_) => None,
             Self::Spooled(spooled) => Some(&spooled.content_type),
         }
+    }
+
+    /// What a record of an attempt says of it: its length, SHA-256 and, where it is known, its media type.
+    pub fn shown(&self) -> serde_json::Value {
+        let sha256: String = self.sha256().iter().map(|b| format!("{b:02x}")).collect();
+        let mut shown = serde_json::json!({ "bytes": self.len(), "sha256": sha256 });
+        if let Some(content_type) = self.content_type() {
+            shown["content_type"] = content_type.into();
+        }
+        shown
     }
 
     /// How much longer than its policy's timeout an attempt may take, since it carries this: a second for each MiB that is
@@ -232,8 +246,11 @@ impl Contents {
     }
 
     /// What the host has fetched for a delivery; `slot` is the attachment's place, 0 for a body.
-    async fn fetched(&self, _d: &HeldDelivery, _slot: usize, _url: &str) -> Result<File, Missing> {
-        Err(Missing::never("content `fetch` is not available yet"))
+    async fn fetched(&self, d: &HeldDelivery, slot: usize, url: &str) -> Result<File, Missing> {
+        match &self.media {
+            Some(media) => media.take(d, slot, url).await,
+            None => Err(Missing::never("content `fetch` needs a spool, and there is none")),
+        }
     }
 }
 

@@ -10,22 +10,20 @@ use std::time::Duration;
 use bytes::BytesMut;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 
-use super::address::AddressPolicy;
 use super::auth::{TokenError, TokenShelf, Tokens, bearer};
 use super::clients::Clients;
-use super::content::{Contents, File, Missing};
+use super::content::{Contents, File};
 use super::fault::{SendError, explain};
 use super::mask::Mask;
-use super::proxy::EgressProxy;
 use super::request::{self, Built, show};
 use super::sender::Tried;
 use super::target::{HttpTarget, Target};
 use super::tls::ClientTls;
+use super::upload;
 use crate::clock::Millis;
-use crate::retry::Outcome;
+use crate::retry::{MediaFault, Outcome};
 use crate::store::work::{HeldDelivery, Lane};
 
-use super::clients::SenderError;
 pub use super::tls::tls;
 
 /// How much of an answer's body is read; then the connection is dropped.
@@ -57,6 +55,7 @@ struct Answer {
 enum Failed {
     Send(SendError),
     Token(TokenError),
+    Spool(std::io::Error),
 }
 
 impl From<SendError> for Failed {
@@ -65,14 +64,15 @@ impl From<SendError> for Failed {
     }
 }
 
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Self::Spool(error)
+    }
+}
+
 impl Http {
-    pub(super) fn new(
-        policy: &AddressPolicy,
-        proxy: Option<EgressProxy>,
-        shelf: Option<Arc<dyn TokenShelf>>,
-        token_timeout: Duration,
-    ) -> Result<Self, SenderError> {
-        Ok(Self { clients: Clients::new(policy, proxy)?, tokens: Tokens::new(shelf, token_timeout) })
+    pub(super) fn new(clients: Clients, shelf: Option<Arc<dyn TokenShelf>>, token_timeout: Duration) -> Self {
+        Self { clients, tokens: Tokens::new(shelf, token_timeout) }
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
@@ -88,20 +88,17 @@ impl Http {
         timeout: Duration,
         now: Millis,
     ) -> Tried {
-        let file = match contents.body(d).await {
-            Ok(File::Memory(bytes)) => bytes,
-            Ok(file @ File::Spooled(_)) => match file.read_all(file.len()).await {
-                Ok(bytes) => bytes,
-                Err(why) => return Missing::failed(why.to_string()).tried("{}".to_owned()),
-            },
+        let built = match contents.body(d).await {
+            Ok(content) => request::build(http, d, content, now).await,
+            Err(missing) => Err(missing),
+        };
+        let Built { request, content, shown } = match built {
+            Ok(built) => built,
             Err(missing) => return missing.tried("{}".to_owned()),
         };
-        let Built { request, shown } = match request::build(http, d, file, now) {
-            Ok(built) => built,
-            Err(why) => return Tried::unavailable(why),
-        };
+        let timeout = timeout + content.as_ref().map_or(Duration::ZERO, File::time);
         let mut answer = Answer { mask: http.mask.with(request.headers()), ..Answer::default() };
-        let exchange = self.exchange(target, http, request, &mut answer, now);
+        let exchange = self.exchange(target, http, request, content.as_ref(), &mut answer, now);
         let (outcome, error) = match tokio::time::timeout(timeout, exchange).await {
             Ok(Ok(())) => judge(&answer),
             Ok(Err(Failed::Send(error))) => {
@@ -109,6 +106,9 @@ impl Http {
                 (outcome, Some(error))
             }
             Ok(Err(Failed::Token(error))) => no_token(&error, &answer),
+            Ok(Err(Failed::Spool(why))) => {
+                (Outcome::Media(MediaFault::Failed), Some(format!("the spool cannot be read: {why}")))
+            }
             Err(_) => (Outcome::Timeout, Some(format!("waited {timeout:?} for {}", answer.awaited))),
         };
         let Answer { status, headers, body, mask, .. } = answer;
@@ -128,11 +128,13 @@ impl Http {
         target: &Target,
         http: &HttpTarget,
         mut request: reqwest::Request,
+        content: Option<&File>,
         answer: &mut Answer,
         now: Millis,
     ) -> Result<(), Failed> {
         let tls = http.tls.as_ref();
         let Some(source) = &http.tokens else {
+            upload::attach(&mut request, content).await?;
             return Ok(self.send(request, tls.map(|tls| &**tls), answer, now).await?);
         };
         let lane = Lane { carrier: target.carrier.clone(), destination: target.name.clone() };
@@ -145,8 +147,9 @@ impl Http {
             let value = bearer(&token.access_token).unwrap_or(HeaderValue::from_static("Bearer"));
             request.headers_mut().insert(AUTHORIZATION, value);
             let mask = answer.mask.with(request.headers());
-            // A body in memory can always be sent again.
+            // Its body is not in it yet, so there is always a second one.
             let again = request.try_clone().filter(|_| refused.is_none());
+            upload::attach(&mut request, content).await?;
             *answer = Answer { mask, ..Answer::default() };
             self.send(request, tls.map(|tls| &**tls), answer, now).await?;
             match again {

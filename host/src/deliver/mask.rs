@@ -130,6 +130,11 @@ fn add(secrets: &mut BTreeSet<Vec<u8>>, secret: &[u8]) {
     };
     add(secret);
     let text = String::from_utf8_lossy(secret);
+    // Of a key in several lines each is one.
+    text.lines()
+        .skip(1)
+        .filter(|line| !line.starts_with("-----"))
+        .for_each(|line| add(line.trim().as_bytes()));
     // A signing secret is named without its prefix, too.
     if let Some(bare) = text.strip_prefix("whsec_").or_else(|| text.strip_prefix("whsk_")) {
         add(bare.as_bytes());

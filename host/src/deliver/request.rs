@@ -5,10 +5,11 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
 
+use super::content::{File, Missing};
 use super::target::HttpTarget;
 use super::url_rules::MAX_URL;
 use crate::carrier::destination::HttpMethod;
@@ -56,20 +57,50 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
 
 /// What is sent, and what is recorded of it.
 pub(super) struct Built {
+    /// Without its body.
     pub(super) request: reqwest::Request,
-    /// JSON of method, url and headers, secrets masked.
+    /// The body; none with `GET`.
+    pub(super) content: Option<File>,
+    /// JSON of method, url and headers, secrets masked; of what was fetched also its length, SHA-256 and type.
     pub(super) shown: String,
 }
 
-/// Builds a request. An error says why this delivery can never be sent.
+/// Builds a request. An error says what the attempt comes to: almost always that this delivery can never be sent.
 ///
 /// Every request carries `requestid` and `webhook-id` (the delivery's id), `webhook-timestamp`, `eventid` (the number that a
 /// webhook was registered for; for other subscriptions the event's attribute `eventid` or `event-id`, or else the publisher's
 /// id of the event) and `eventname` (the webhook's; for others the attribute `eventname`, or else the event's type). A destination's own headers win over a plugin's.
-pub(super) fn build(
+pub(super) async fn build(
     target: &HttpTarget,
     d: &HeldDelivery,
-    content: Bytes,
+    content: File,
+    now: Millis,
+) -> Result<Built, Missing> {
+    let mut built = frame(target, d, content, now).map_err(Missing::never)?;
+    let content = built.content.clone().unwrap_or(File::Memory(Bytes::new()));
+    let second = now.0.div_euclid(1_000);
+    let signature = match content {
+        File::Memory(bytes) => target.signer.sign(d.id.as_str(), second, &bytes, now),
+        File::Spooled(_) if !target.signer.signs(now) => None,
+        file @ File::Spooled(_) => {
+            let (signer, id) = (target.signer.clone(), d.id.clone());
+            let sign = move || signer.sign_read(id.as_str(), second, || file.open_blocking(0), now);
+            let signed = tokio::task::spawn_blocking(sign).await.unwrap_or_else(|why| Err(why.into()));
+            signed.map_err(|why| Missing::failed(format!("the spool cannot be read: {why}")))?
+        }
+    };
+    if let Some(signature) = signature {
+        built.request.headers_mut().insert(WEBHOOK_SIGNATURE, header_value(&signature));
+    }
+    built.shown = shown(&built.request, built.content.as_ref());
+    Ok(built)
+}
+
+/// Everything but the signature.
+fn frame(
+    target: &HttpTarget,
+    d: &HeldDelivery,
+    content: File,
     now: Millis,
 ) -> Result<Built, Cow<'static, str>> {
     let (method, path, headers, content_type) = match &d.message {
@@ -82,7 +113,7 @@ pub(super) fn build(
         }
     };
     let method = method.unwrap_or(target.method);
-    let body = if method == HttpMethod::Get { Bytes::new() } else { content };
+    let content = (method != HttpMethod::Get).then_some(content);
     let url = match path {
         Some(path) => append(&target.url, path)?,
         None => target.url.clone(),
@@ -95,7 +126,9 @@ pub(super) fn build(
     for (name, value) in plugin_headers(target, headers)? {
         set(name, value);
     }
-    if let Some(text) = content_type {
+    // What was fetched says what it is, unless the plugin knows better.
+    let fetched = content.as_ref().and_then(File::content_type);
+    if let Some(text) = content_type.as_deref().or(fetched) {
         set(CONTENT_TYPE, plain_value(text).ok_or("the content type is not a header's value")?);
     }
     let id = plain_value(d.id.as_str()).ok_or("the delivery's id is not a header's value")?;
@@ -107,36 +140,34 @@ pub(super) fn build(
         Some(said) => said.clone(),
         None => (header_value(event_id()), header_value(event_name())),
     };
-    let second = now.0.div_euclid(1_000);
     set(REQUEST_ID, id.clone());
     set(EVENT_ID, event_id);
     set(EVENT_NAME, event_name);
     set(WEBHOOK_ID, id);
-    set(WEBHOOK_TIMESTAMP, HeaderValue::from(second));
-    if let Some(signature) = target.signer.sign(d.id.as_str(), second, &body, now) {
-        set(WEBHOOK_SIGNATURE, header_value(&signature));
-    }
+    set(WEBHOOK_TIMESTAMP, HeaderValue::from(now.0.div_euclid(1_000)));
     if method == HttpMethod::Get {
         request.headers_mut().remove(CONTENT_TYPE);
-    } else {
-        *request.body_mut() = Some(body.into());
     }
-    let shown = shown(method, request.url(), request.headers());
-    Ok(Built { request, shown })
+    Ok(Built { request, content, shown: String::new() })
 }
 
-fn shown(method: HttpMethod, url: &Url, headers: &HeaderMap) -> String {
+fn shown(request: &reqwest::Request, content: Option<&File>) -> String {
     let mut json = String::with_capacity(768);
     json.push_str("{\"method\":\"");
-    json.push_str(method.as_str());
+    json.push_str(request.method().as_str());
     json.push_str("\",\"url\":");
-    push_text(&mut json, url.as_str());
+    push_text(&mut json, request.url().as_str());
     json.push_str(",\"headers\":{");
-    for (name, value) in headers {
+    for (name, value) in request.headers() {
         let text = if value.is_sensitive() { MASK } else { value.to_str().unwrap_or(MASK) };
         show(&mut json, name.as_str(), text);
     }
-    json.push_str("}}");
+    json.push('}');
+    if let Some(file @ File::Spooled(_)) = content {
+        json.push_str(",\"content\":");
+        json.push_str(&file.shown().to_string());
+    }
+    json.push('}');
     json
 }
 

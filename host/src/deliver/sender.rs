@@ -10,10 +10,14 @@ use bytes::Bytes;
 
 use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
+use super::clients::Clients;
 use super::content::Contents;
+use super::drop::DropFolder;
 use super::email::{MailRules, Mailer};
 use super::http::Http;
+use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
+use super::sftp::{Sftp, SftpLimits};
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
 use crate::retry::Outcome;
@@ -26,6 +30,8 @@ pub use super::clients::SenderError;
 pub struct Sender {
     pub(super) http: Http,
     mail: Mailer,
+    sftp: Sftp,
+    drop: Option<DropFolder>,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -39,13 +45,21 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What SFTP sessions are held to.
+    pub sftp: SftpLimits,
+    /// What fetches; without it, content that would have to be fetched cannot be sent.
+    pub media: Option<MediaParts>,
     /// What the operator set up for mails.
     pub mail: Arc<MailRules>,
+    /// The folder of this host that carriers fetch from, if there is one.
+    pub drop: Option<DropFolder>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, mail: Arc::default() }
+        let (token_timeout, sftp) = (TOKEN_TIMEOUT, SftpLimits::default());
+        let (proxy, shelf, media, mail, drop) = (None, None, None, Arc::default(), None);
+        Self { proxy, shelf, token_timeout, sftp, media, mail, drop }
     }
 }
 
@@ -100,7 +114,7 @@ impl Sender {
     /// A sender that connects to what the policy allows, and keeps tokens in memory alone.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn new(policy: &AddressPolicy) -> Result<Self, SenderError> {
         Self::with(policy, SenderParts::default())
     }
@@ -108,14 +122,28 @@ impl Sender {
     /// A sender that connects to what the policy allows.
     ///
     /// # Errors
-    /// TLS or the client could not be set up.
+    /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, mail } = parts;
+        let SenderParts { proxy, shelf, token_timeout, sftp, media, mail, drop } = parts;
+        let clients = Clients::new(policy, proxy)?;
+        let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
         Ok(Self {
-            http: Http::new(policy, proxy, shelf, token_timeout)?,
+            http: Http::new(clients, shelf, token_timeout),
             mail: Mailer::new(policy, mail),
-            contents: Contents::default(),
+            sftp: Sftp::new(policy, sftp),
+            drop,
+            contents: Contents { media },
         })
+    }
+
+    /// What fetches the content of deliveries, if there is anything.
+    pub fn media(&self) -> Option<&Media> {
+        self.contents.media.as_ref()
+    }
+
+    /// Ends the connections that are kept between attempts. Call it when there are no more.
+    pub async fn close(&self) {
+        self.sftp.close().await;
     }
 
     /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`; a mail when one of its steps takes
@@ -125,9 +153,12 @@ impl Sender {
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
             Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
-            Way::Unavailable(kind) => {
-                Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
-            }
+            Way::Sftp(sftp) => self.sftp.attempt(target, sftp, d, &self.contents, timeout, now).await,
+            Way::Drop(place) => match &self.drop {
+                Some(drop) => drop.attempt(target, place, d, &self.contents, timeout, now).await,
+                // It was registered when there was one.
+                None => Tried::unavailable("this host has no drop folder any more".into()),
+            },
         };
         let Tried { outcome, status, error, request, response_headers, response_body } = tried;
         Report {

@@ -2,12 +2,15 @@
 //!
 //! Secrets are read once into keys that are ready to sign. It must not know HTTP or where secrets are kept.
 
+use std::io::{self, Read};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign_byupdate};
+use ed25519_dalek::{SignatureError, Signer as _, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::carrier::destination::SigningSecret;
 use crate::clock::Millis;
@@ -85,7 +88,7 @@ impl Signer {
     /// secret whose overlap has not ended. `None` when no secret signs.
     pub fn sign(&self, id: &str, second: i64, body: &[u8], now: Millis) -> Option<String> {
         let mut header = String::new();
-        for (key, _) in self.keys.iter().filter(|(_, until)| until.is_none_or(|until| now < until)) {
+        for key in self.valid(now) {
             if !header.is_empty() {
                 header.push(' ');
             }
@@ -109,6 +112,72 @@ impl Signer {
             }
         }
         (!header.is_empty()).then_some(header)
+    }
+
+    /// The same for a body that is read from its start, once for each `v1` and twice for each `v1a`, instead of being taken
+    /// into memory. It blocks.
+    ///
+    /// # Errors
+    /// The body cannot be read.
+    pub fn sign_read<R: Read>(
+        &self,
+        id: &str,
+        second: i64,
+        open: impl Fn() -> io::Result<R>,
+        now: Millis,
+    ) -> io::Result<Option<String>> {
+        let head = format!("{id}.{second}.");
+        let mut header = String::new();
+        for key in self.valid(now) {
+            if !header.is_empty() {
+                header.push(' ');
+            }
+            match key {
+                Key::V1(mac) => {
+                    let mut mac = mac.clone();
+                    mac.update(head.as_bytes());
+                    pour(open()?, |piece| mac.update(piece))?;
+                    header.push_str("v1,");
+                    STANDARD.encode_string(mac.finalize().into_bytes(), &mut header);
+                }
+                Key::V1a(key) => {
+                    // Expanded from the very key whose public half it is given: what the function warns of cannot be.
+                    let expanded = ExpandedSecretKey::from(key.as_bytes());
+                    let message = |hash: &mut Sha512| {
+                        hash.update(head.as_bytes());
+                        let poured = open().and_then(|body| pour(body, |piece| hash.update(piece)));
+                        poured.map_err(SignatureError::from_source)
+                    };
+                    let signature = raw_sign_byupdate(&expanded, message, &key.verifying_key());
+                    header.push_str("v1a,");
+                    STANDARD.encode_string(signature.map_err(io::Error::other)?.to_bytes(), &mut header);
+                }
+            }
+        }
+        Ok((!header.is_empty()).then_some(header))
+    }
+
+    /// Whether anything is signed at `now`.
+    pub fn signs(&self, now: Millis) -> bool {
+        self.valid(now).next().is_some()
+    }
+
+    fn valid(&self, now: Millis) -> impl Iterator<Item = &Key> {
+        let valid = move |until: &Option<Millis>| until.is_none_or(|until| now < until);
+        self.keys.iter().filter(move |(_, until)| valid(until)).map(|(key, _)| key)
+    }
+}
+
+/// Reads a body to its end, piece by piece.
+fn pour(mut body: impl Read, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match body.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(n) => take(&piece[..n]),
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
     }
 }
 
@@ -196,6 +265,26 @@ mod tests {
         assert_eq!(sign(999), format!("{V1A} {V1}"));
         assert_eq!(sign(1_000), V1A);
         assert_eq!(Signer::default().sign(ID, SECOND, BODY, Millis(0)), None);
+    }
+
+    #[test]
+    fn a_body_that_is_read_is_signed_like_one_in_memory() {
+        let long = vec![b'x'; 200_000];
+        for (body, now) in [(BODY, 0), (BODY, 1_000), (long.as_slice(), 0), (b"", 0)] {
+            let signer = signer(&[(ED25519, None), (HMAC, Some(1_000))]).unwrap();
+            let read = signer.sign_read(ID, SECOND, || Ok(body), Millis(now)).unwrap();
+            assert_eq!(read, signer.sign(ID, SECOND, body, Millis(now)));
+            assert!(signer.signs(Millis(now)));
+        }
+        let none = Signer::default();
+        assert_eq!(
+            (none.sign_read(ID, SECOND, || Ok(BODY), Millis(0)).unwrap(), none.signs(Millis(0))),
+            (None, false)
+        );
+        let broken = || Err::<&[u8], _>(io::Error::other("gone"));
+        for secret in [ED25519, HMAC] {
+            assert!(signer(&[(secret, None)]).unwrap().sign_read(ID, SECOND, broken, Millis(0)).is_err());
+        }
     }
 
     #[test]

@@ -10,15 +10,18 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::drop::target::{DropTarget, DropTargetError};
 use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 use super::request::header_value;
+use super::sftp::SftpError;
+use super::sftp::target::SftpTarget;
 use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
+use crate::carrier::{DestinationKind, DestinationSpec, SftpSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
 use crate::pgp::{PgpError, PgpKeys};
 
@@ -42,8 +45,9 @@ pub struct Target {
 pub(super) enum Way {
     Http(Box<HttpTarget>),
     Email(Box<EmailTarget>),
-    /// A kind that this version of the host does not send to.
-    Unavailable(DestinationKind),
+    Sftp(Box<SftpTarget>),
+    /// A folder of this host, from where the carrier fetches.
+    Drop(Box<DropTarget>),
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +86,9 @@ pub enum TargetError {
     /// The certificates were refused.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The SFTP server or the login was refused.
+    #[error(transparent)]
+    Sftp(#[from] SftpError),
     /// A number is out of its range.
     #[error("{field}: {value} is out of range, it takes 1 to {max}")]
     OutOfRange {
@@ -103,6 +110,9 @@ pub enum TargetError {
     /// What a mail needs was refused.
     #[error(transparent)]
     Email(#[from] EmailError),
+    /// The drop folder does not take it.
+    #[error(transparent)]
+    Drop(#[from] DropTargetError),
     /// A key that files are to be encrypted to is not taken.
     #[error(transparent)]
     Pgp(#[from] PgpError),
@@ -130,10 +140,15 @@ impl Target {
                 return Err(TargetError::OutOfRange { field, value, max });
             }
         }
-        let way = match spec.kind {
-            DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            DestinationKind::Email => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
-            kind @ DestinationKind::Sftp => Way::Unavailable(kind),
+        let way = match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Email, _) => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Sftp, Some(hosted)) => {
+                Way::Drop(Box::new(DropTarget::compile(hosted, secrets)?))
+            }
+            (DestinationKind::Sftp, None) => {
+                Way::Sftp(Box::new(SftpTarget::compile(spec.sftp.as_ref(), secrets, policy)?))
+            }
         };
         Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
@@ -151,7 +166,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Email(_) | Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Sftp(_) | Way::Drop(_) => None,
         }
     }
 }
@@ -168,12 +183,18 @@ impl Target {
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
         PgpKeys::read(&spec.pgp_keys)?;
-        match spec.kind {
-            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email => EmailTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Sftp => Ok(()),
+        match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => HttpTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Email, _) => EmailTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Sftp, Some(hosted)) => Ok(DropTarget::compile(hosted, secrets).map(drop)?),
+            (DestinationKind::Sftp, None) => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
         }
     }
+}
+
+/// What says of a drop folder, when the destination is one.
+fn hosted(spec: &DestinationSpec) -> Option<&SftpSpec> {
+    spec.sftp.as_ref().filter(|sftp| spec.kind == DestinationKind::Sftp && sftp.hosted)
 }
 
 /// Refuses what another kind of destination takes: it would be passed over in silence.
@@ -210,7 +231,9 @@ impl TargetError {
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
             Self::Email(why) => why.field(),
+            Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Drop(why) => why.field(),
             Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }

@@ -212,7 +212,7 @@ impl Router {
             let claimed = self.store.claim_deliveries(lane, now, limit).await?;
             let all = claimed.len() < wanted;
             for (delivery, room) in claimed.into_iter().zip(rooms) {
-                self.lanes.push(room, delivery);
+                self.push(room, delivery);
             }
             if all {
                 return Ok(());

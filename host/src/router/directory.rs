@@ -16,7 +16,7 @@ use crate::carrier::{
     PluginVersion, Sha256Hex, Subscription, SubscriptionState, Webhook,
 };
 use crate::clock::Millis;
-use crate::deliver::{AddressPolicy, LaneRules, Lanes, Target};
+use crate::deliver::{AddressPolicy, LaneRules, Lanes, Media, Target};
 use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, TableName};
 use crate::matching::Order;
 use crate::plugin::{Chain, Link, PageLinks, Program, Runtime};
@@ -155,6 +155,8 @@ pub struct DirectoryParts {
     pub addresses: AddressPolicy,
     /// The most that a version may ask for.
     pub ceiling: Limits,
+    /// What is told what may be fetched for each carrier.
+    pub media: Option<Media>,
     /// What plugins get links from.
     pub pages: Arc<dyn PageLinks>,
 }
@@ -257,6 +259,10 @@ impl Directory {
     }
 
     async fn view(&self, carrier: &CarrierId) -> Result<CarrierView, StoreError> {
+        if let Some(media) = &self.0.parts.media {
+            let kept = self.0.parts.store.media_rules(carrier).await?;
+            media.set_rules(carrier, &kept.map(|kept| kept.rules).unwrap_or_default());
+        }
         let setup = self.setup(carrier).await?;
         let subscriptions = self.0.parts.store.subscriptions(carrier).await?;
         let mut view = CarrierView::default();

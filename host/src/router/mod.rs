@@ -9,6 +9,7 @@
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
 //! | aside | `schedule`, `digests` | ticks of scheduled subscriptions: what they collected goes the way of an event as digests |
+//! | aside | `media` | what deliveries carry that is fetched: begun at 5, waited for before 6, removed after 7 |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
@@ -35,6 +36,7 @@ mod claim;
 mod schedule;
 
 mod digests;
+mod media;
 
 mod upkeep;
 
@@ -175,6 +177,7 @@ impl Router {
             master: parts.master,
             addresses: parts.addresses,
             ceiling: parts.ceiling,
+            media: parts.sender.media().cloned(),
             pages: parts.pages,
         };
         let agreement = AgreementParts {
@@ -237,5 +240,9 @@ impl Router {
         self.metrics.deliveries_queued.set(gauge(self.lanes.queued()));
         self.metrics.attempts_under_way.set(gauge(self.lanes.under_way()));
         self.metrics.plugin_queue.set(gauge(self.runtime.metrics().queued));
+        if let Some((bytes, fetching)) = self.sender.media().map(crate::deliver::Media::load) {
+            self.metrics.media_spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.metrics.media_fetching.set(gauge(fetching));
+        }
     }
 }

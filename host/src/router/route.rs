@@ -9,6 +9,7 @@ use super::Router;
 use super::claim::Again;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Place, Plugins, Standing};
+use super::media::Wanted;
 use super::rooms::Room;
 use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;
@@ -241,6 +242,7 @@ impl Router {
                 held.push((room, held_delivery));
             }
         }
+        let wanted = Wanted::of(&routings);
         let plan = Plan {
             event: event.clone(),
             routings,
@@ -254,8 +256,9 @@ impl Router {
                 let event = &gathering.event;
                 match planned {
                     Ok(()) => {
+                        router.begin_media(event, &wanted);
                         for (room, delivery) in held {
-                            router.lanes.push(room, delivery);
+                            router.push(room, delivery);
                         }
                         for (lane, due) in later {
                             router.timers.lane_due(lane, due);

@@ -173,11 +173,12 @@ impl Router {
         self.store.record(
             attempt,
             Box::new(move |recorded| match recorded {
-                Ok(()) => {
-                    if let Next::RetryAt(at) = kept.next {
-                        router.timers.lane_due(lane, at);
-                    }
-                }
+                Ok(()) => match kept.next {
+                    Next::RetryAt(at) => router.timers.lane_due(lane, at),
+                    Next::Delivered | Next::Dead => router.forget_media(&kept.carrier, &kept.delivery),
+                    // They may be sent yet, so what they carry is kept.
+                    Next::Held | Next::Failed => {}
+                },
                 Err(HeldError::Lost) => tracing::warn!(carrier = %lane.carrier, delivery = %kept.delivery,
                     "this delivery is not this node's any more; the attempt was made but is not in its log"),
                 Err(HeldError::Store(StoreError::Closed)) => {}

@@ -162,7 +162,9 @@ impl Router {
             attempts: 0,
             due: now,
         };
-        self.sender.attempt(target, &held, timeout, now).await
+        let report = self.sender.attempt(target, &held, timeout, now).await;
+        self.forget_media(&event.carrier, &held.id);
+        report
     }
 
     /// Sends an event to a destination once, as `forward` would.

@@ -33,6 +33,7 @@ impl Router {
         self.life.spawn("mending", self.clone().run_mending());
         self.life.spawn("surveys", self.clone().run_surveys());
         self.life.spawn("retention", self.clone().run_retention());
+        self.life.spawn("media", self.clone().run_media());
     }
 
     /// Renews this node's row three times within a lease, and takes over from nodes that did not.

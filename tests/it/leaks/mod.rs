@@ -2,6 +2,7 @@
 //! a secret: a host is driven through every operation of its document, by receivers that print what they are sent, and
 //! then everything that it has said and kept is searched.
 
+mod logins;
 mod mails;
 mod proofs;
 mod search;
@@ -22,6 +23,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::way::stock;
+use logins::log_in;
 use mails::mail;
 use proofs::prove;
 use search::Places;
@@ -148,6 +150,7 @@ async fn no_secret_is_ever_shown_or_kept(data: &Data) {
     deliver(&mut user, &sink, known).await;
     prove(&mut user, &mut secrets, &sink).await;
     mail(&mut user, &mut secrets, &relay).await;
+    log_in(&mut user, &mut secrets).await;
     ask(&mut user, &mut secrets, &sink).await;
     let carrier = user.admin.of("acme");
     carrier.settled().await;
@@ -216,6 +219,12 @@ impl Secrets {
                 if let Some(key) = plain.as_str() {
                     self.hide("a key of the host's own", key);
                     own += 1;
+                }
+                if let Some(key) = plain["login"]["private_key"].as_str() {
+                    let line = key.lines().nth(2).unwrap();
+                    if !self.0.iter().any(|(_, known, _)| known == line) {
+                        self.hide("a private key of the host's making", line);
+                    }
                 }
                 for key in plain["signing"].as_array().into_iter().flatten() {
                     let secret = key["secret"].as_str().unwrap();

@@ -21,6 +21,7 @@ use super::{Activated, ApiLimits, ApiParts, ApiState, Handshaker, KeyRing, Plugi
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{Destination, LimitsSpec, Owner, Role, Subscription};
 use crate::clock::{Clock, Millis};
+use crate::config::MediaConfig;
 use crate::deliver::AddressPolicy;
 use crate::doors::Rules;
 use crate::event::{Event, PluginName};
@@ -178,8 +179,9 @@ impl Bench {
         store.create_key(admin).await.unwrap();
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
-        let rules =
-            Rules { master, addresses: AddressPolicy::default(), mail: Arc::default(), clock: clock.clone() };
+        let media = MediaConfig::default().ceiling();
+        let (addresses, mail) = (AddressPolicy::default(), Arc::default());
+        let rules = Rules { master, addresses, clock: clock.clone(), mail, media, drop: true };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
@@ -189,6 +191,7 @@ impl Bench {
             checks: Arc::new(rules),
             tester: doors.clone(),
             handshaker: doors,
+            drop: None,
             catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),
             clock: clock.clone(),
             limits,

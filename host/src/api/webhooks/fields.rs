@@ -44,6 +44,9 @@ pub(super) enum FieldError {
         "{0}; it takes text with `${{path}}` for values of the case, such as `${{caseData.brand}}/${{partialId}}`"
     )]
     Template(TemplateError),
+    /// The template of a line does not hold.
+    #[error("{0}; it takes a line of text with `${{path}}` for values of the case")]
+    Line(TemplateError),
     /// The schedule is none.
     #[error("it takes `daily HH:MM` or `weekly DAY HH:MM` with `mon` to `sun`, such as `weekly mon 02:30`")]
     Schedule,
@@ -58,6 +61,7 @@ pub(super) fn check(field: &Field, value: &Value) -> Result<(), FieldError> {
     match (field.name.as_str(), field.kind) {
         (_, FieldKind::Bool) => value.as_bool().map(drop).ok_or(FieldError::Type("true or false")),
         ("PGP_KEY", _) => pgp_key(text()?),
+        ("SUBJECT", _) => line(text()?),
         ("SCHEDULE", _) => schedule(text()?),
         ("TIME_ZONE", _) => zone(text()?),
         (_, FieldKind::Text) => sized(text()?, "text_bytes", TEXT_BYTES),
@@ -67,6 +71,7 @@ pub(super) fn check(field: &Field, value: &Value) -> Result<(), FieldError> {
         }
         (_, FieldKind::Template) => template(text()?),
         (_, FieldKind::Addresses) => addresses(value),
+        (_, FieldKind::Site) => value.as_object().map(drop).ok_or(FieldError::Type("an object")),
     }
 }
 
@@ -82,6 +87,11 @@ fn pgp_key(text: &str) -> Result<(), FieldError> {
 /// The name of a file: what the template engine takes.
 fn template(text: &str) -> Result<(), FieldError> {
     Template::parse(text).map(drop).map_err(FieldError::Template)
+}
+
+/// A line such as a subject.
+fn line(text: &str) -> Result<(), FieldError> {
+    Template::parse_line(text).map(drop).map_err(FieldError::Line)
 }
 
 /// One address, or an array of them.
