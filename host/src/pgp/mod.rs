@@ -160,13 +160,13 @@ impl Encryption {
             for key in &self.keys {
                 builder.encrypt_to_key(&mut rng, key.key_at(self.now)?)?;
             }
-            Ok(builder.to_writer(&mut rng, to)?)
+            Ok(builder.to_writer(rng, to)?)
         } else {
             let mut builder = builder.seipd_v1(&mut rng, SymmetricKeyAlgorithm::AES256);
             for key in &self.keys {
                 builder.encrypt_to_key(&mut rng, key.key_at(self.now)?)?;
             }
-            Ok(builder.to_writer(&mut rng, to)?)
+            Ok(builder.to_writer(rng, to)?)
         }
     }
 

@@ -3,6 +3,7 @@
 use hookyard::carrier::DkimSpec;
 use hookyard::retry::{NetworkFault, Outcome};
 use hookyard_tests::exim::{Logins, SIZE};
+use hookyard_tests::gnupg::Gnupg;
 use hookyard_tests::tls::Authority;
 
 use super::*;
@@ -183,6 +184,48 @@ async fn signatures_hold_before_anothers_verifier() {
     for mail in parsed(&tampered, Value::Object(records)).await {
         assert_eq!(mail["dkim"], false, "{mail:#}");
     }
+}
+
+#[tokio::test]
+async fn attachments_are_encrypted_to_the_destinations_keys() {
+    let exim = Exim::start().await;
+    let gpg = Gnupg::new();
+    let key = gpg.make("claims@carrier.example", "future-default", "default", "never");
+    let (email, secrets) = real(&exim, RelaySecurity::Starttls);
+    let spec = DestinationSpec {
+        email: Some(email),
+        pgp_keys: vec![key],
+        ..DestinationSpec::of(DestinationKind::Email)
+    };
+    let (carrier, name) = ("acme".parse().unwrap(), "office".parse().unwrap());
+    let target = Target::compile(carrier, name, &spec, &secrets, &loopback()).unwrap();
+    let (sender, (message, body)) = (sender(), rich());
+    // When GnuPG has made the key.
+    let now = hookyard::clock::Clock::system().now();
+    for (id, message) in [("made", message), ("forwarded", Message::Forward)] {
+        let body = if id == "made" { body.clone() } else { Body::Original };
+        let report = sender.attempt(&target, &delivery(id, message, body), LONG, now).await;
+        assert_eq!(report.outcome, Outcome::Delivered, "{report:?}");
+    }
+    let raws: Vec<Vec<u8>> = exim.come(4).await.into_iter().map(|mail| mail.raw).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let mut opened = std::collections::BTreeSet::new();
+    for mail in parsed(&raws, json!({})).await {
+        assert_eq!(mail["defects"], json!([]), "{mail:#}");
+        for part in
+            mail["parts"].as_array().unwrap().iter().filter(|part| part["disposition"] == "attachment")
+        {
+            let file_name = part["name"].as_str().unwrap();
+            assert!(file_name.ends_with(".pgp"), "{part:#}");
+            let file = folder.path().join("encrypted");
+            std::fs::write(&file, bytes_of(part)).unwrap();
+            opened.insert((file_name.to_owned(), gpg.decrypt(&file)));
+        }
+    }
+    let opened: Vec<Vec<u8>> = opened.into_iter().map(|(_, content)| content).collect();
+    assert_eq!(opened.len(), 4, "three of the one mail and one of the other");
+    assert_eq!(opened.iter().filter(|content| **content == PAYLOAD.as_bytes()).count(), 2);
+    assert!(opened.contains(&b"%PDF\n".to_vec()));
 }
 
 #[tokio::test]

@@ -49,6 +49,12 @@ pub(super) fn address(text: &str) -> Result<Address, BadAddress> {
     Address::new(local, domain).map_err(|_| wrong("it cannot be read"))
 }
 
+/// Whether two addresses are the same to every mail server in use: upper and lower case are.
+pub(super) fn same(one: &Address, other: &Address) -> bool {
+    let (one, other): (&str, &str) = (one.as_ref(), other.as_ref());
+    one.eq_ignore_ascii_case(other)
+}
+
 /// A domain's or a host's name in lower case and in ASCII; nothing for addresses and what is no name.
 pub(super) fn host_name(text: &str) -> Option<String> {
     // The parser of hosts would resolve percent signs.
@@ -117,12 +123,12 @@ impl Pattern {
         Ok(Self::One(address(text)?.to_string().to_lowercase()))
     }
 
-    /// Whether an address is meant. Upper and lower case are the same, as they are to every mail server in use.
+    /// Whether an address is meant; upper and lower case are the same.
     pub(super) fn admits(&self, address: &Address) -> bool {
         match self {
             Self::All => true,
             Self::Domain(domain) => address.domain().eq_ignore_ascii_case(domain),
-            Self::One(one) => address.to_string().eq_ignore_ascii_case(one),
+            Self::One(one) => AsRef::<str>::as_ref(address).eq_ignore_ascii_case(one),
         }
     }
 }

@@ -17,7 +17,7 @@ use lettre::message::header::{
 use lettre::message::{Mailbox, Message as Mail, MultiPart, MultiPartBuilder, SinglePart};
 use serde_json::{Value, json};
 
-use super::address::{address, is_unsafe};
+use super::address::{address, is_unsafe, same};
 use super::dkim::Dkim;
 use super::encode;
 use super::target::{EmailTarget, MAX_LIST};
@@ -213,8 +213,9 @@ fn admitted(target: &EmailTarget, field: &str, text: &str) -> Result<Address, Un
         Ok(address) => address,
         Err(why) => return never(format!("{field}: the plugin named a recipient, and {why}")),
     };
-    let same = |own: &Address| own.to_string().eq_ignore_ascii_case(&address.to_string());
-    if target.to.iter().chain(&target.cc).any(same) || target.allowed.iter().any(|one| one.admits(&address)) {
+    if target.to.iter().chain(&target.cc).any(|own| same(own, &address))
+        || target.allowed.iter().any(|one| one.admits(&address))
+    {
         return Ok(address);
     }
     never(format!(
@@ -286,7 +287,7 @@ impl Letter {
         }
         let mut recipients: Vec<Address> = Vec::with_capacity(self.to.len() + self.cc.len());
         for one in self.to.iter().chain(&self.cc) {
-            if !recipients.iter().any(|known| known.to_string().eq_ignore_ascii_case(&one.to_string())) {
+            if !recipients.iter().any(|known| same(known, one)) {
                 recipients.push(one.clone());
             }
         }
