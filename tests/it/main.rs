@@ -18,6 +18,7 @@ mod auth;
 mod changes;
 mod conversation;
 mod disabled;
+mod drop;
 mod faults;
 mod handshake;
 mod ingest;

@@ -9,6 +9,7 @@ pub mod email;
 pub mod event_type;
 pub mod handshake;
 pub mod key;
+pub mod path;
 pub mod plugin;
 pub mod schedule;
 pub mod sftp;

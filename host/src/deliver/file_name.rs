@@ -108,7 +108,9 @@ mod tests {
                 event_type: "case.closed".parse().unwrap(),
                 received: Millis(1_761_300_000_123),
                 attributes: Default::default(),
-                payload: Bytes::from_static(br#"{"caseId":"4e7d1c92-58ab","referenceId":"NB-1","brand":"A/B"}"#),
+                payload: Bytes::from_static(
+                    br#"{"caseId":"4e7d1c92-58ab","referenceId":"NB-1","brand":"A/B"}"#,
+                ),
             }),
             subscription: "main".parse().unwrap(),
             id: time_ordered(Millis(0), [0; 10]).into(),
@@ -140,6 +142,10 @@ mod tests {
             assert_eq!(path(Some("x"), bytes(content)), name);
         }
         assert_eq!(path(Some("${brand}/x.dat"), Body::Original), "A_B/x.dat");
-        assert_eq!(path(Some("v1.0/${brand}"), Body::Original), "v1.0/A_B.json", "a folder's dot says nothing");
+        assert_eq!(
+            path(Some("v1.0/${brand}"), Body::Original),
+            "v1.0/A_B.json",
+            "a folder's dot says nothing"
+        );
     }
 }

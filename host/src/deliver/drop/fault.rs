@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::io::Errno;
 
-use crate::deliver::file_name::PathError;
+use crate::carrier::path::PathError;
 use crate::pgp::EncryptError;
 use crate::retry::Outcome;
 
