@@ -10,6 +10,7 @@ mod pick;
 mod plugin;
 mod verdict;
 
+pub mod links;
 pub mod log;
 pub mod settings;
 pub mod tables;

@@ -9,6 +9,7 @@ mod hostile;
 mod pgp;
 mod plugin;
 mod store;
+mod transcript;
 
 // The author's tools, as the binary is used.
 mod author;
@@ -34,6 +35,8 @@ mod peers;
 mod restart;
 mod retries;
 mod rotation;
+mod schedules;
+mod survey;
 mod swap;
 mod trial;
 mod verifiers;

@@ -18,6 +18,9 @@ pub mod gnupg;
 pub mod host;
 
 pub mod generated;
+
+pub mod pdf;
+
 pub mod postgres;
 
 pub mod proxy;

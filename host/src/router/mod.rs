@@ -8,6 +8,7 @@
 //! | 5 → 6 | `route` | has the store plan, hands deliveries to their lanes |
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
+//! | aside | `schedule`, `digests` | ticks of scheduled subscriptions: what they collected goes the way of an event as digests |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
@@ -31,6 +32,10 @@ mod trial;
 
 mod claim;
 
+mod schedule;
+
+mod digests;
+
 mod upkeep;
 
 pub mod registry;
@@ -50,6 +55,7 @@ use agreement::{Agreement, AgreementParts, Keys};
 use claim::Timers;
 use directory::{Directory, DirectoryParts};
 use rooms::Rooms;
+use schedule::Schedules;
 pub use trial::{Trial, TrialError};
 
 /// What a router is built from.
@@ -67,6 +73,8 @@ pub struct Parts {
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.
     pub ceiling: crate::carrier::Limits,
+    /// What plugins get links from.
+    pub pages: Arc<dyn crate::plugin::PageLinks>,
     /// What follows the API keys.
     pub keys: Arc<dyn Keys>,
     /// Where the time comes from.
@@ -103,6 +111,7 @@ pub struct Core {
     rooms: Rooms,
     inbox: intake::Inbox,
     timers: Timers,
+    schedules: Schedules,
     clock: Clock,
     life: Lifecycle,
     metrics: Metrics,
@@ -128,12 +137,13 @@ impl Router {
     /// When the store cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, crate::store::error::StoreError> {
         let taken = parts.store.take_over(parts.clock.now()).await?;
-        if taken.events + taken.routings + taken.deliveries > 0 {
+        if taken.events + taken.routings + taken.deliveries + taken.runs > 0 {
             tracing::info!(
                 nodes = taken.nodes,
                 events = taken.events,
                 routings = taken.routings,
                 deliveries = taken.deliveries,
+                runs = taken.runs,
                 "took over the work of nodes that are gone"
             );
         }
@@ -165,6 +175,7 @@ impl Router {
             master: parts.master,
             addresses: parts.addresses,
             ceiling: parts.ceiling,
+            pages: parts.pages,
         };
         let agreement = AgreementParts {
             store: parts.store.clone(),
@@ -183,6 +194,7 @@ impl Router {
             rooms: Rooms::new(parts.held_in_memory),
             inbox: intake::Inbox::default(),
             timers: Timers::default(),
+            schedules: Schedules::default(),
             clock: parts.clock,
             life: parts.life,
             metrics: parts.metrics,

@@ -41,8 +41,13 @@
 //!
 //! Control characters, line breaks and characters that turn the writing direction become spaces, several spaces one, and none is left
 //! at the ends. A missing value becomes nothing. The line is cut after [`LINE_CHARS`] characters. It may turn out empty.
+//!
+//! # Texts
+//!
+//! What [`Template::parse_text`] reads may have many lines. Nothing is cut, and as [`Form::Html`] no value is markup.
 
 mod name;
+mod text;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -50,6 +55,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use name::{EXTENSION_BYTES, PART_BYTES, PATH_BYTES, numbered, with_extension};
+pub use text::{Form, TEXT_TEMPLATE_BYTES};
 
 /// The longest template, in bytes (the limit `template_bytes`).
 pub const TEMPLATE_BYTES: usize = 1_024;
