@@ -44,7 +44,14 @@ impl DropServer {
         let users: Vec<String> = (0..users).map(|number| format!("hyu{tag}{number}")).collect();
         for user in &users {
             run(Command::new("useradd")
-                .args(["--no-create-home", "--no-user-group", "--home-dir", "/nonexistent"])
+                .args([
+                    "--password",
+                    "*",
+                    "--no-create-home",
+                    "--no-user-group",
+                    "--home-dir",
+                    "/nonexistent",
+                ])
                 .args(["--shell", "/usr/sbin/nologin", "--gid", &group, user]));
         }
         let (child, port) = Self::serve(folder.path(), &group);
