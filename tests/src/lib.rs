@@ -13,6 +13,8 @@ pub mod data;
 
 pub mod exim;
 
+pub mod drop_server;
+
 pub mod gnupg;
 
 pub mod host;

@@ -51,7 +51,8 @@ fn text(id: &str, data: &str) -> Value {
 
 /// What the carrier finds in its drop folder under this name.
 async fn dropped(data: &Data, carrier: &Carrier, name: &str) -> Vec<u8> {
-    let listed = |found: &Value| found["items"].as_array().is_some_and(|all| all.iter().any(|f| f["path"] == name));
+    let listed =
+        |found: &Value| found["items"].as_array().is_some_and(|all| all.iter().any(|f| f["path"] == name));
     carrier.get_when(&carrier.path("drop/files"), name, listed).await;
     std::fs::read(data.folder().join("drop").join(&carrier.id).join("files").join(name)).unwrap()
 }
@@ -63,7 +64,8 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
     let file = json!({ "EVENT_ID": 3, "format": "${caseData.brand}/${partialId}", "redacted": true });
     let record = register(&acme, &file).await;
     assert_eq!((&record["EVENT"], &record["REGISTERED_PAYLOAD"]), (&json!("CLOSE_CASE"), &file));
-    let mail = json!({ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"], "SUBJECT": "Closed: ${referenceId}" });
+    let mail =
+        json!({ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"], "SUBJECT": "Closed: ${referenceId}" });
     let mailed = register(&acme, &mail).await;
     let asked = register(&acme, &json!({ "EVENT_ID": 9, "SUBJECT": "How was it, ${customer.first}?" })).await;
     assert_eq!(subscribed(&acme).await, [record.clone(), mailed.clone(), asked.clone()]);
@@ -73,7 +75,10 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
     assert!(found.contains("It is mended, says [redacted]"), "{found}");
     let mut mails = relay.come(2).await;
     mails.sort_by(|a, b| a.to.cmp(&b.to));
-    assert_eq!((mails[0].to.join(" "), mails[0].header("subject")), ("claims@acme.example".into(), "Closed: NB-1".into()));
+    assert_eq!(
+        (mails[0].to.join(" "), mails[0].header("subject")),
+        ("claims@acme.example".into(), "Closed: NB-1".into())
+    );
     let whole = String::from_utf8_lossy(&mails[0].raw).into_owned();
     let (_, attached) = whole.split_once("application/pdf").expect("a transcript is attached");
     let (_, body) = attached.split_once("\r\n\r\n").unwrap();
@@ -81,7 +86,10 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
     let read = pdf::text(&STANDARD.decode(body).unwrap());
     assert!(read.contains("It is mended, says Tilda"), "{read}");
     let survey = String::from_utf8_lossy(&mails[1].raw).into_owned();
-    assert_eq!((mails[1].to.join(" "), mails[1].header("subject")), ("tilda.marsh@example.org".into(), "How was it, Tilda?".into()));
+    assert_eq!(
+        (mails[1].to.join(" "), mails[1].header("subject")),
+        ("tilda.marsh@example.org".into(), "How was it, Tilda?".into())
+    );
     assert!(survey.replace("=\r\n", "").contains("https://hooks.example.com/s/"), "{survey}");
     acme.settled_events().await;
     assert_eq!(failed(&acme, "").await, [] as [Value; 0]);
@@ -143,7 +151,8 @@ async fn scheduled_transcripts_and_media_are_put(data: &Data) {
     let picture = |id: &str| {
         let mut payload = case(json!({}));
         payload.as_object_mut().unwrap().remove("messages");
-        payload["message"] = json!({ "id": id, "type": "image", "channelSource": "mobile", "data": format!("{origin}/obj") });
+        payload["message"] =
+            json!({ "id": id, "type": "image", "channelSource": "mobile", "data": format!("{origin}/obj") });
         payload
     };
     post(&acme, "media", "media.received", &picture("m-7")).await;
