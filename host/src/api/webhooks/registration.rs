@@ -84,9 +84,10 @@ impl Registration {
         let (headers, token) = (take(&mut body, "HEADERS"), take(&mut body, "AUTH_TOKEN"));
         registration.sent_by(address, headers, token)?;
         if let Some(site) = take(&mut body, "SFTP") {
-            let takes = registration.entry.field("SFTP").is_some();
-            registration.site =
-                Some(if takes { site::read(site)? } else { return Err(registration.foreign("SFTP")) });
+            if registration.entry.field("SFTP").is_none() {
+                return Err(registration.foreign("SFTP"));
+            }
+            registration.site = Some(site::read(site)?);
         }
         for (name, value) in body {
             if !value.is_null() {
