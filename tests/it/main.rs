@@ -20,6 +20,7 @@ mod auth;
 mod changes;
 mod conversation;
 mod disabled;
+mod drop;
 mod email;
 mod faults;
 mod handshake;

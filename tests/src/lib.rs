@@ -11,6 +11,8 @@ pub mod child;
 
 pub mod data;
 
+pub mod drop_server;
+
 pub mod exim;
 
 pub mod gnupg;

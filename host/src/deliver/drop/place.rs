@@ -61,6 +61,7 @@ pub(super) fn place(
     share: Share,
 ) -> Result<Placed, DropError> {
     let incoming = top.incoming().map_err(|why| no_folder(why, folder::INCOMING))?;
+    forget_earlier(&incoming, &order.delivery)?;
     let (home, name) = descend(top, &order.path)?;
     if let Some(placed) = before(&home, name, order)? {
         return Ok(placed);
@@ -77,6 +78,21 @@ pub(super) fn place(
     // Its other name stays, if it has one. What cannot be removed now is cleared up later.
     let _ = incoming.remove(&unfinished);
     placed
+}
+
+/// Removes what an earlier attempt has left unfinished: its process was killed, or nobody waits for it any more.
+fn forget_earlier(incoming: &Folder, delivery: &DeliveryId) -> Result<(), DropError> {
+    let mut earlier = Vec::new();
+    incoming.entries(|name, _| {
+        if name.strip_prefix(delivery.as_str()).is_some_and(|rest| rest.starts_with('.')) {
+            earlier.push(name.to_owned());
+        }
+        Ok(())
+    })?;
+    for name in earlier {
+        incoming.remove(&name)?;
+    }
+    Ok(())
 }
 
 /// The folder of a path, made as needed, and the name in it.

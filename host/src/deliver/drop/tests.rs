@@ -132,8 +132,11 @@ async fn a_file_has_its_name_time_and_permissions_and_a_repeat_changes_nothing()
     );
     assert_eq!(bench.unfinished(), 0);
 
+    // A process that was killed has left something behind.
+    let unfinished = bench.files().join(".incoming").join(format!("{}.0123", d.id));
+    std::fs::write(unfinished, "Cla").unwrap();
     let again = bench.put(spec(), &[], &d).await;
-    assert_eq!(again.outcome, Outcome::Delivered);
+    assert_eq!((again.outcome, bench.unfinished()), (Outcome::Delivered, 0));
     assert!(String::from_utf8_lossy(&again.response_body.unwrap()).contains(r#""already_there":true"#));
     assert_eq!(bench.names().await, ["out/_A/NB-1_4e7d1c92-.txt"]);
     assert_eq!(path.metadata().unwrap().ino(), there.ino());
