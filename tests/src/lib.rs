@@ -11,9 +11,9 @@ pub mod child;
 
 pub mod data;
 
-pub mod exim;
-
 pub mod drop_server;
+
+pub mod exim;
 
 pub mod gnupg;
 

@@ -135,7 +135,9 @@ fn hints(url: &str, key: &str, event: &str) {
     println!("  export KEY={key}");
     println!("  # why one event went where it went: routings, plugin versions, deliveries, attempts");
     println!("  curl -s -H \"x-api-key: $KEY\" {url}/v1/carriers/acme/events/{event}");
-    println!("  # a closed case: its mail with the mail server's words, its file with what the SFTP site did");
+    println!(
+        "  # a closed case: its mail with the mail server's words, its file with what the SFTP site did"
+    );
     println!("  curl -s -H \"x-api-key: $KEY\" {url}/v1/carriers/harbour/events/harbour-closed-0");
     println!("  # deliveries that needed more than one attempt are among these");
     println!("  curl -s -H \"x-api-key: $KEY\" '{url}/v1/carriers/acme/deliveries?limit=5'");
