@@ -243,7 +243,8 @@ mod tests {
         let envelope = "MAIL FROM:<host@x.example> SIZE=99\r\nRCPT TO:<a@y.example>\r\nRCPT TO:<b@y.example>\r\nDATA\r\n";
         // A dot at the beginning of a line is doubled on the way (RFC 5321, 4.5.2).
         let message = "Subject: one\r\n\r\nfirst\r\n..\r\n..dotted\r\nlast\r\n.\r\n";
-        let twice = format!("EHLO x\r\nAUTH PLAIN AHUAcA==\r\n{0}{1}{0}{1}QUIT\r\n", envelope, message);
+        let twice =
+            format!("EHLO x\r\nAUTH PLAIN AHUAcA==\r\n{envelope}{message}{envelope}{message}QUIT\r\n");
         let expected = "220 250 235 250 250 250 354 450 250 250 250 354 250 221";
         assert_eq!(codes(address, &twice).await.join(" "), expected);
         let mails = mails.lock().unwrap();

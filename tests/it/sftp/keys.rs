@@ -187,7 +187,8 @@ async fn what_cannot_work_is_refused_when_it_is_written() {
     bed.compile().unwrap();
 
     let good = bed.spec.clone();
-    let cases: [(fn(&mut hookyard::carrier::SftpSpec), &str); 17] = [
+    type Change = fn(&mut hookyard::carrier::SftpSpec);
+    let cases: [(Change, &str); 17] = [
         (|s| s.host = None, "sftp.host: it is needed: the server's name or address"),
         (
             |s| s.host = Some("10.0.0.1".to_owned()),

@@ -168,7 +168,7 @@ impl DropFolder {
                     }
                     Ok(None) => {}
                     Err(why) => {
-                        tracing::warn!(%carrier, %why, "a carrier's drop folder could not be cleared up")
+                        tracing::warn!(%carrier, %why, "a carrier's drop folder could not be cleared up");
                     }
                 }
                 break;
