@@ -68,7 +68,13 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
         json!({ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"], "SUBJECT": "Closed: ${referenceId}" });
     let mailed = register(&acme, &mail).await;
     let asked = register(&acme, &json!({ "EVENT_ID": 9, "SUBJECT": "How was it, ${customer.first}?" })).await;
-    assert_eq!(subscribed(&acme).await, [record.clone(), mailed.clone(), asked.clone()]);
+    // The clock stands, so nothing says which is the oldest.
+    let by_id = |mut all: Vec<Value>| {
+        all.sort_by_key(id);
+        all
+    };
+    let all = vec![record.clone(), mailed.clone(), asked.clone()];
+    assert_eq!(by_id(subscribed(&acme).await), by_id(all));
 
     post(&acme, "evt", "case.closed", &case(text("m-1", "It is mended, says Tilda"))).await;
     let found = pdf::text(&dropped(data, &acme, "Acme/4e7d1c92-.pdf").await);
@@ -198,17 +204,17 @@ async fn a_site_of_the_carriers_own_is_kept_without_its_secrets() {
     assert_eq!((&shown["host"], &shown["password"]), (&json!("sftp.acme.example"), &json!("***")));
     let listed = json!(subscribed(&acme).await).to_string();
     assert!(!listed.contains("S3CR3T") && !record.to_string().contains("S3CR3T"), "{listed}");
-    for (change, field) in [
-        (json!({ "host": "10.0.0.1" }), "SFTP.host"),
-        (json!({ "host_keys": ["no key"] }), "SFTP.host_keys"),
-        (json!({ "password": null }), "SFTP"),
+    for (change, what) in [
+        (json!({ "host": "10.0.0.1" }), "10.0.0.1 is refused"),
+        (json!({ "host_keys": ["no key"] }), "\"no key\" is neither a fingerprint"),
+        (json!({ "password": null }), "it needs a `password`"),
     ] {
         let mut wrong = body.clone();
         wrong["SFTP"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let answer = acme.api.post("/webhooks/register", &wrong).await;
-        assert_eq!(answer.body["field"], field, "{:#}", answer.body);
+        assert_eq!(answer.body["field"], "SFTP", "{:#}", answer.body);
         let said = refused(answer, 400, "ValidationError", "INVALID_BODY");
-        assert!(!said.contains("S3CR3T"), "{said}");
+        assert!(said.contains(what) && !said.contains("S3CR3T"), "{said}");
     }
     let key = json!({ "EVENT_ID": 3, "PGP_KEY": STANDARD.encode("-----BEGIN PGP PUBLIC KEY BLOCK-----") });
     let answer = acme.api.post("/webhooks/register", &key).await;
