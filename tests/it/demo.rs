@@ -1,6 +1,6 @@
 //! The demo, as a user runs it.
 
-use hookyard_tests::host::binary;
+use hookyard_tests::wasm::binary;
 use tokio::process::Command;
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use hookyard_tests::on_both;
 use hookyard_tests::sink::Sink;
 use serde_json::{Value, json};
 
-use super::{at, failed, host, host_on, id, patch, post, refused, register, subscribed};
+use super::{at, failed, host, host_on, id, patch, post, refused, subscribed};
 
 on_both! {
     a_registration_is_sent_as_documented,
