@@ -39,7 +39,7 @@ async fn host(data: &Data, relay: &SmtpSink) -> TestHost {
     .await
 }
 
-fn case(message: Value) -> Value {
+fn case(message: &Value) -> Value {
     json!({ "caseData": { "id": "4e7d1c92-58ab-4a63-9b1f-c07e2d48a5f1", "claimNumber": "NB-1", "brand": "Acme" },
         "state": "closed", "referenceId": "NB-1", "customer": { "first": "Tilda", "last": "Marsh", "role": "enduser",
         "email": "tilda.marsh@example.org" }, "messages": [message] })
@@ -76,7 +76,7 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
     let all = vec![record.clone(), mailed.clone(), asked.clone()];
     assert_eq!(by_id(subscribed(&acme).await), by_id(all));
 
-    post(&acme, "evt", "case.closed", &case(text("m-1", "It is mended, says Tilda"))).await;
+    post(&acme, "evt", "case.closed", &case(&text("m-1", "It is mended, says Tilda"))).await;
     let found = pdf::text(&dropped(data, &acme, "Acme/4e7d1c92-.pdf").await);
     assert!(found.contains("It is mended, says [redacted]"), "{found}");
     let mut mails = relay.come(2).await;
@@ -105,7 +105,7 @@ async fn transcripts_mails_and_surveys_are_sent(data: &Data) {
         "RCPT TO:<claims@acme.example>" => Reply::say("550 5.1.1 nobody here"),
         _ => Reply::Usual,
     });
-    post(&acme, "refused", "case.closed", &case(text("m-1", "again"))).await;
+    post(&acme, "refused", "case.closed", &case(&text("m-1", "again"))).await;
     let failure = failed_when(&acme, 1).await.remove(0);
     assert_eq!((&failure["eventId"], &failure["subscriptionId"]), (&json!(8), &json!(id(&mailed))));
     relay.script(|_| Reply::Usual);
@@ -155,7 +155,7 @@ async fn scheduled_transcripts_and_media_are_put(data: &Data) {
     acme.api.put(&acme.path("media"), &json!({ "allowed_hosts": ["127.0.0.1"] })).await.ok();
 
     let picture = |id: &str| {
-        let mut payload = case(json!({}));
+        let mut payload = case(&json!({}));
         payload.as_object_mut().unwrap().remove("messages");
         payload["message"] =
             json!({ "id": id, "type": "image", "channelSource": "mobile", "data": format!("{origin}/obj") });
@@ -171,7 +171,7 @@ async fn scheduled_transcripts_and_media_are_put(data: &Data) {
     assert!(delivery["last_error"].as_str().unwrap().contains("expired"), "{delivery:#}");
 
     // Two events of one case become one transcript at the hour, and one of another case another.
-    let mut said = case(json!({}));
+    let mut said = case(&json!({}));
     said.as_object_mut().unwrap().remove("messages");
     said["message"] = text("m-1", "the first word");
     post(&acme, "one", "message.created", &said).await;
