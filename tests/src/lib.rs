@@ -9,11 +9,16 @@ pub mod client;
 
 pub mod child;
 
+pub mod clamd;
+
 pub mod data;
 
 pub mod host;
 
 pub mod generated;
+
+pub mod media;
+
 pub mod postgres;
 
 pub mod proxy;

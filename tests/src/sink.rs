@@ -111,7 +111,7 @@ impl Gate {
         Answer::Behind(self.clone(), Box::new(answer))
     }
 
-    async fn pass(&self) {
+    pub(crate) async fn pass(&self) {
         // The sender lives in `self`.
         let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
