@@ -143,7 +143,7 @@ fn go(store: &Store, n: usize, now: Millis, tell: mpsc::UnboundedSender<()>) {
             log: None,
             deliveries: vec![delivery],
         };
-        let plan = Plan { event, routings: vec![routing], whole_event: true };
+        let plan = Plan { event, routings: vec![routing], collected: Vec::new(), whole_event: true };
         let last = next.clone();
         next.plan(
             plan,

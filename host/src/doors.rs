@@ -23,6 +23,7 @@ use crate::matching::Order;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
+use crate::schedule::Schedule;
 use crate::secrets::MasterKeys;
 use crate::store::error::AcceptError;
 use crate::store::work::Acceptance;
@@ -133,8 +134,12 @@ impl Checks for Rules {
         Order::compile(spec)
             .map_err(|why| Unfit { position: why.position(), ..Unfit::new(why.field(), why) })?;
         Policy::resolve(&spec.policy).map_err(|why| Unfit::new(why.field(), why))?;
-        if spec.schedule.is_some() {
-            return Err(Unfit::new("schedule", "schedules are not available"));
+        if let Some(schedule) = &spec.schedule {
+            Schedule::compile(schedule).map_err(|why| Unfit {
+                position: why.position(),
+                limit: why.limit().map(str::to_owned),
+                ..Unfit::new(why.field(), why)
+            })?;
         }
         Ok(())
     }

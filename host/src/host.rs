@@ -36,6 +36,7 @@ use crate::server::Server;
 use crate::store::error::StoreError;
 use crate::store::sealed::PLACES;
 use crate::store::{Store, WriterLimits};
+use crate::survey::{self, SurveyLinks, SurveyParts};
 use crate::telemetry::Metrics;
 
 /// Why a host did not start.
@@ -153,6 +154,13 @@ impl Host {
             return Err(error);
         }
         store.tell_master_keys(master.list().ids()).await?;
+        let key =
+            survey::link_key(&store, &master, !config.server.public_url.is_empty(), clock.now()).await?;
+        let links = SurveyLinks::new(
+            key,
+            &config.server.public_url,
+            config.survey.valid(config.store.retention_days),
+        );
         let first_key = first_key(&store, data, clock.now()).await?;
 
         let ceiling = config.plugins.ceiling();
@@ -192,6 +200,7 @@ impl Host {
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
+            pages: Arc::new(links.clone()),
             keys: Arc::new(FollowedKeys { ring: keys.clone(), store: store.clone() }),
             clock: clock.clone(),
             life: life.clone(),
@@ -214,6 +223,15 @@ impl Host {
             }
         });
         let doors = Arc::new(Doors::new(router.clone(), clock.clone(), &config.server.public_url));
+        let body_time = Duration::from_millis(config.server.body_ms);
+        let surveys = survey::router(SurveyParts {
+            store: store.clone(),
+            clock: clock.clone(),
+            links,
+            texts: config.survey.texts.clone(),
+            leave_after: config.survey.leave_after(),
+            body_time,
+        });
         let state = ApiState::new(ApiParts {
             store: store.clone(),
             keys,
@@ -237,13 +255,14 @@ impl Host {
                 depth: config.ingest.depth,
                 ..IngestLimits::default()
             },
-            body_time: Duration::from_millis(config.server.body_ms),
+            body_time,
         });
         let address =
             listener.local_addr().map_err(|why| StartError::File { path: "listener".into(), why })?;
         let operation = operation(router.clone(), store.clone(), life.clone(), metrics.clone());
         let app = api::router(state)
             .layer(axum::middleware::from_fn_with_state(router.clone(), agree))
+            .merge(surveys)
             .merge(operation.clone());
         let server = Server {
             app,

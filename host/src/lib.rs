@@ -21,6 +21,9 @@ pub mod store;
 // 3: pure. Which of a carrier's subscriptions want an event.
 pub mod matching;
 
+// Pure. When scheduled subscriptions are due, and what their digests say.
+pub mod schedule;
+
 // 4: the plugins of the carriers, and those that come with the host.
 pub mod plugin;
 
@@ -30,6 +33,9 @@ pub mod stock;
 pub mod deliver;
 
 pub mod retry;
+
+// The page behind the links that plugins send to customers.
+pub mod survey;
 
 pub mod secrets;
 

@@ -34,6 +34,9 @@ mod tests {
     /// A JSON filter stays below this, so that a fresh instance has few pages to touch.
     const MOST_BYTES: usize = 150_000;
 
+    /// What carries more than code has a limit of its own: a font.
+    const LARGER: [(&str, usize); 1] = [("transcript", 1_000_000)];
+
     /// The stack that the build asks for.
     const STACK: i32 = 65_536;
 
@@ -74,10 +77,11 @@ mod tests {
     #[test]
     fn every_stock_plugin_is_small_with_a_small_stack_below_its_data() {
         let names: Vec<&str> = all().iter().map(|stock| stock.name).collect();
-        assert_eq!(names, ["envelope", "filter", "redact", "route"]);
+        assert_eq!(names, ["envelope", "filter", "redact", "route", "survey", "transcript"]);
         for stock in all() {
             let size = stock.bytes.len();
-            assert!(size < MOST_BYTES, "{} has {size} bytes", stock.name);
+            let larger = LARGER.iter().find(|(name, _)| *name == stock.name);
+            assert!(size < larger.map_or(MOST_BYTES, |(_, most)| *most), "{} has {size} bytes", stock.name);
             assert_eq!(stack_pointer(stock.bytes), Some(STACK), "{}", stock.name);
             // Below the data, so that an overflow leaves the memory and traps.
             assert!(lowest_data(stock.bytes).unwrap() >= STACK, "{}", stock.name);

@@ -93,6 +93,14 @@ pub struct Inner {
     pub connections_refused: Counter,
     /// Work taken over from dead nodes.
     pub taken_over: Counter,
+    /// Runs of scheduled subscriptions that were begun, by what made them.
+    pub schedule_runs: Family<Kind, Counter>,
+    /// How late runs began after their tick.
+    pub schedule_lateness_seconds: Histogram,
+    /// Digests written.
+    pub digests: Counter,
+    /// Events in them.
+    pub digest_events: Counter,
 }
 
 impl std::ops::Deref for Metrics {
@@ -132,6 +140,10 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             taken_over: Counter::default(),
+            schedule_runs: Family::default(),
+            schedule_lateness_seconds: seconds(),
+            digests: Counter::default(),
+            digest_events: Counter::default(),
         };
         let r = &mut inner.registry;
         r.register("events_accepted", "Events committed for the first time", inner.events_accepted.clone());
@@ -174,6 +186,19 @@ impl Default for Metrics {
             inner.connections_refused.clone(),
         );
         r.register("taken_over", "Pieces of work taken over from dead nodes", inner.taken_over.clone());
+        r.register(
+            "schedule_runs",
+            "Runs of scheduled subscriptions, by what made them",
+            inner.schedule_runs.clone(),
+        );
+        r.register_with_unit(
+            "schedule_lateness",
+            "How late runs of scheduled subscriptions began",
+            Unit::Seconds,
+            inner.schedule_lateness_seconds.clone(),
+        );
+        r.register("digests", "Digests written for scheduled subscriptions", inner.digests.clone());
+        r.register("digest_events", "Events in digests", inner.digest_events.clone());
         Self(Arc::new(inner))
     }
 }

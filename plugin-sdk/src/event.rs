@@ -68,7 +68,7 @@ impl Event {
 }
 
 /// Unix milliseconds in UTC, by the civil-from-days arithmetic on years that begin in March.
-fn rfc3339(ms: u64) -> String {
+pub(crate) fn rfc3339(ms: u64) -> String {
     let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);

@@ -15,7 +15,7 @@ pub mod bindings {
 }
 
 use bindings::exports::hookyard::plugin::handler;
-use bindings::hookyard::plugin::{log as host_log, settings, tables, types};
+use bindings::hookyard::plugin::{links, log as host_log, settings, tables, types};
 
 pub(crate) fn log(level: Level, message: &str) {
     let level = match level {
@@ -33,6 +33,10 @@ pub(crate) fn setting(key: &str) -> Option<String> {
 
 pub(crate) fn table(table: &str, key: &str) -> Option<String> {
     tables::get(table, key)
+}
+
+pub(crate) fn survey() -> Result<String, String> {
+    links::survey()
 }
 
 impl<P: Plugin> handler::Guest for P {

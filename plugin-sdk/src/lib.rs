@@ -10,9 +10,11 @@ mod pick;
 mod plugin;
 mod verdict;
 
+pub mod links;
 pub mod log;
 pub mod settings;
 pub mod tables;
+pub mod template;
 
 // What answers the imports: the host, or the test that runs the function natively.
 #[cfg(target_family = "wasm")]

@@ -8,6 +8,7 @@ mod door;
 mod hostile;
 mod plugin;
 mod store;
+mod transcript;
 
 // The author's tools, as the binary is used.
 mod author;
@@ -33,6 +34,8 @@ mod peers;
 mod restart;
 mod retries;
 mod rotation;
+mod schedules;
+mod survey;
 mod swap;
 mod trial;
 mod verifiers;

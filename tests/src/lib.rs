@@ -19,6 +19,8 @@ pub mod generated;
 
 pub mod media;
 
+pub mod pdf;
+
 pub mod postgres;
 
 pub mod proxy;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hookyard::carrier::{DestinationKind, Limits, OnFault};
 use hookyard::clock::{Clock, Millis};
 use hookyard::event::Event;
-use hookyard::plugin::{BreakerConfig, Chain, Link, Program, Ran, Run, Runtime, RuntimeConfig};
+use hookyard::plugin::{BreakerConfig, Chain, Link, NoPages, Program, Ran, Run, Runtime, RuntimeConfig};
 
 /// When the test's events were received.
 pub const RECEIVED: Millis = Millis(1_761_300_000_123);
@@ -102,9 +102,11 @@ pub fn chain(carrier: &str, programs: &[&Arc<Program>]) -> Chain {
     let brands = Arc::new(BTreeMap::from([("QB".to_owned(), "Quay".to_owned())]));
     Chain {
         carrier: carrier.parse().expect("a name"),
+        subscription: "main".parse().expect("a name"),
         links: programs.iter().enumerate().map(link).collect(),
         settings: Arc::new(BTreeMap::from([("suffix".to_owned(), "set".to_owned())])),
         tables: Arc::new(BTreeMap::from([("brands".parse().expect("a name"), brands)])),
+        pages: Arc::new(NoPages),
         destinations: [("claims".parse().expect("a name"), DestinationKind::Http)].into(),
         on_fault: OnFault::Hold,
     }

@@ -155,6 +155,8 @@ get /v1/carriers/{carrier}/plugins/{plugin}/versions
 get /v1/carriers/{carrier}/plugins/{plugin}/versions/{version}
 get /v1/carriers/{carrier}/subscriptions
 get /v1/carriers/{carrier}/subscriptions/{subscription}
+get /v1/carriers/{carrier}/subscriptions/{subscription}/schedule
+get /v1/carriers/{carrier}/surveys
 get /v1/carriers/{carrier}/tables
 get /v1/carriers/{carrier}/tables/{table}
 get /v1/event-types
@@ -188,6 +190,8 @@ post /v1/carriers/{carrier}/plugins/{plugin}/versions
 post /v1/carriers/{carrier}/subscriptions
 post /v1/carriers/{carrier}/subscriptions/{subscription}/pause
 post /v1/carriers/{carrier}/subscriptions/{subscription}/resume
+post /v1/carriers/{carrier}/subscriptions/{subscription}/schedule/dry-run
+post /v1/carriers/{carrier}/subscriptions/{subscription}/schedule/run
 post /v1/carriers/{carrier}/subscriptions/{subscription}/test
 post /v1/events
 post /v1/handshake/{token}

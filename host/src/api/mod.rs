@@ -26,8 +26,10 @@ pub mod plugin_views;
 pub mod plugins;
 pub mod problem;
 pub mod proof;
+pub mod schedules;
 pub mod state;
 pub mod subscriptions;
+pub mod surveys;
 pub mod tables;
 pub mod trial_views;
 pub mod trials;
@@ -60,9 +62,11 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(plugins::routes())
         .merge(events::routes())
         .merge(event_types::routes())
+        .merge(schedules::routes())
         .merge(media::routes())
         .merge(trials::routes())
         .merge(deliveries::routes())
+        .merge(surveys::routes())
         .merge(document::routes())
         .layer(body("request_bytes", limits.request_bytes));
     OpenApiRouter::with_openapi(document::frame())

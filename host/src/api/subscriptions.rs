@@ -233,7 +233,8 @@ async fn delete(
 
 /// Pause a subscription
 ///
-/// Events that come in meanwhile are not matched against it, nor later.
+/// Events that come in meanwhile are not matched against it, nor later. One with a schedule has no ticks meanwhile; what it
+/// had collected before waits.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/subscriptions/{subscription}/pause", tag = "subscriptions",
     responses((status = 200, description = "The subscription", body = SubscriptionView), Problems))]
 async fn pause(
@@ -246,6 +247,8 @@ async fn pause(
 }
 
 /// Resume a subscription
+///
+/// One with a schedule that missed ticks meanwhile has one now, with what it had collected before it was paused.
 #[utoipa::path(post, path = "/v1/carriers/{carrier}/subscriptions/{subscription}/resume", tag = "subscriptions",
     responses((status = 200, description = "The subscription", body = SubscriptionView), Problems))]
 async fn resume(

@@ -6,10 +6,12 @@
 mod media;
 mod proxy;
 mod read;
+mod survey;
 
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
+pub use survey::SurveyConfig;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -45,6 +47,8 @@ pub struct Config {
     pub media: MediaConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
+    /// What customers are asked.
+    pub survey: SurveyConfig,
     /// How it speaks to its operator.
     pub log: LogConfig,
 }
@@ -72,7 +76,8 @@ pub struct ServerConfig {
     /// then send into one that was just closed.
     pub idle_ms: u64,
     /// Where the API is reached from outside, such as `https://hooks.example.com`: what receivers that are asked for their
-    /// permission are told to call back. Empty: they are told nothing, and can only answer at once.
+    /// permission are told to call back, and what links to surveys begin with. Empty: receivers are told nothing, and can only
+    /// answer at once; links are refused.
     pub public_url: String,
     /// How long a stop waits for work under way, in seconds: 0 drops it at once (it is taken up again at the next
     /// start), at most 600.
@@ -100,7 +105,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
-    /// The data folder: the SQLite database, the master key, the first admin key and compiled plugins. Made when it is
+    /// The data folder: the SQLite database, the master key, the first admin key, compiled plugins and fetched media. Made when it is
     /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder;
     /// a node reads it again when it changes.
     pub data: PathBuf,
@@ -356,6 +361,9 @@ impl Config {
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
+        range("survey.valid_days", self.survey.valid_days.into(), 1, 3_650);
+        range("survey.leave_after_hours", self.survey.leave_after_hours.into(), 1, 720);
+        found.extend(self.survey.problems());
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
-use super::filter::{Expr, Filter, Literal, Op, Operand, Step};
+use super::filter::{Expr, Filter, Literal, Op, Operand, Path, Step};
 use crate::event::Event;
 
 /// An event to be matched. Its payload is parsed when the first filter asks for it, and only once.
@@ -66,6 +66,18 @@ enum Found<'a> {
     Text(&'a str),
     List(&'a [Value]),
     Object,
+}
+
+impl Path {
+    /// The text, number or truth value at this path, as JSON; nothing where there is something else, or nothing.
+    pub fn scalar(&self, subject: &Subject<'_>) -> Option<String> {
+        match subject.find(&self.0, false)? {
+            Found::Text(text) => serde_json::to_string(text).ok(),
+            Found::Number(number) => Some(number.to_string()),
+            Found::Bool(value) => Some(value.to_string()),
+            Found::Null | Found::List(_) | Found::Object => None,
+        }
+    }
 }
 
 impl Filter {

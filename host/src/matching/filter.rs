@@ -29,6 +29,10 @@ impl Filter {
     }
 }
 
+/// What a filter may look at, by itself: a path into the payload, or an attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Path(pub(super) Operand);
+
 /// Why a text is not a filter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FilterError {

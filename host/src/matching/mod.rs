@@ -10,11 +10,10 @@ mod parse;
 mod types;
 
 pub use eval::Subject;
-pub use filter::{Filter, FilterError};
+pub use filter::{Filter, FilterError, Path};
 pub use types::{TypePattern, TypePatternError};
 
 use crate::carrier::SubscriptionSpec;
-use crate::event::Event;
 
 /// How many patterns a subscription may list.
 pub const MAX_EVENT_TYPES: usize = 64;
@@ -119,15 +118,15 @@ pub enum Match {
 
 /// How an event meets each of `orders`, in their order. The payload is parsed once at most, and not at all where no
 /// filter asks for it.
-pub fn matches<'a>(event: &Event, orders: impl IntoIterator<Item = &'a Order>) -> Vec<Match> {
-    let subject = Subject::new(event);
-    orders.into_iter().map(|order| order.meets(&subject)).collect()
+pub fn matches<'a>(subject: &Subject<'_>, orders: impl IntoIterator<Item = &'a Order>) -> Vec<Match> {
+    orders.into_iter().map(|order| order.meets(subject)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::clock::Millis;
+    use crate::event::Event;
 
     pub(super) fn event(event_type: &str, attributes: &[(&str, &str)], payload: &str) -> Event {
         let mut attributes: Vec<_> =
@@ -160,7 +159,7 @@ mod tests {
             order(&["case.closed"], Some("state == \"open\"")),
         ];
         use Match::{Filtered, Matched, TypeDiffers};
-        assert_eq!(matches(&event, &orders), [Matched, TypeDiffers, Filtered, Matched]);
+        assert_eq!(matches(&Subject::new(&event), &orders), [Matched, TypeDiffers, Filtered, Matched]);
     }
 
     #[test]
@@ -173,6 +172,24 @@ mod tests {
         assert!(!subject.is_parsed());
         assert_eq!(order(&["*"], Some("state == \"open\"")).meets(&subject), Match::Matched);
         assert!(subject.is_parsed());
+    }
+
+    #[test]
+    fn a_path_finds_what_is_one_value() {
+        let payload = r#"{"case":{"id":"a\"b","n":7.0,"ok":true,"none":null,"list":[1]}}"#;
+        let event = event("case.closed", &[("subject", "x")], payload);
+        let at = |path: &str| Path::parse(path).unwrap().scalar(&Subject::new(&event));
+        assert_eq!(at("case.id").as_deref(), Some(r#""a\"b""#));
+        assert_eq!(at("case.n").as_deref(), Some("7.0"));
+        assert_eq!(at("payload.case[\"ok\"]").as_deref(), Some("true"));
+        assert_eq!(at("case.list[0]").as_deref(), Some("1"));
+        assert_eq!(at("attributes.subject").as_deref(), Some("\"x\""));
+        for nothing in ["case.none", "case.list", "case", "case.other", "attributes.other", "case.list[1]"] {
+            assert_eq!(at(nothing), None, "{nothing}");
+        }
+        for wrong in ["", "a ==", "a b", "$.a", "a.", "attributes", "exists(a)"] {
+            assert!(Path::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

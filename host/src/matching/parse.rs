@@ -1,6 +1,6 @@
 //! The native filter language: from text to expression. The grammar stands in the module's README.
 
-use super::filter::{Expr, Filter, FilterError, Literal, Op, Operand, Step};
+use super::filter::{Expr, Filter, FilterError, Literal, Op, Operand, Path, Step};
 use super::lexer::{Token, tokens};
 
 /// How many parentheses and `!` may be open at once. Twice the depth of what they hold, and some to spare: the printed
@@ -34,6 +34,24 @@ impl std::str::FromStr for Filter {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::parse(text)
+    }
+}
+
+impl Path {
+    /// Reads what stands left of an operator in the native language: `caseData.id`, `lines[0]`, `attributes.subject`.
+    ///
+    /// # Errors
+    /// What was expected and where; or the limit that was passed.
+    pub fn parse(text: &str) -> Result<Self, FilterError> {
+        if text.len() > Filter::MAX_LENGTH {
+            return Err(FilterError::Length { length: text.len() });
+        }
+        let mut parser = Parser { tokens: tokens(text)?, next: 0, open: 0 };
+        let operand = parser.operand()?;
+        match parser.peek() {
+            Token::End => Ok(Self(operand)),
+            _ => Err(parser.wrong("`.`, `[` or the end")),
+        }
     }
 }
 

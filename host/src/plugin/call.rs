@@ -15,7 +15,8 @@ use super::outcome::{Fault, TrapKind};
 use super::v1::{self, Verdict};
 use super::wasi::{self, Seed, TooMuchRandom, Wasi};
 use crate::carrier::{Limits, Sha256Hex};
-use crate::event::Event;
+use crate::clock::Millis;
+use crate::event::{Event, EventId};
 
 /// Handles that a guest may hold; it needs a few for stdout and clocks.
 const HANDLES: usize = 256;
@@ -52,6 +53,8 @@ impl std::fmt::Debug for Program {
 /// What the store of a call holds.
 pub(super) struct Host {
     pub(super) chain: Arc<Chain>,
+    pub(super) event: EventId,
+    pub(super) received: Millis,
     pub(super) log: Log,
     guard: Guard,
     wasi: Wasi,
@@ -101,6 +104,8 @@ pub(super) fn store(program: &Program, chain: &Arc<Chain>, event: &Event) -> Sto
     let seed = Seed { event: event.id.clone(), program: program.seed.clone() };
     let host = Host {
         chain: chain.clone(),
+        event: event.id.clone(),
+        received: event.received,
         log: Log::new(limits.log_lines, limits.log_bytes),
         guard: Guard::new(limits),
         wasi: Wasi::new(event.received, seed),

@@ -11,13 +11,14 @@ use bytes::Bytes;
 
 use super::breaker::{Admit, BreakerConfig, Breakers, Key};
 use super::call::{Program, call};
+use super::links::PageLinks;
 use super::log::cut;
 use super::outcome::{Content, Fault, LogLine, Outcome};
 use super::v1::Verdict;
 use super::verdict::Rules;
 use crate::carrier::{DestinationKind, OnFault, PluginRef};
 use crate::clock::{Clock, Stopwatch};
-use crate::event::{CarrierId, DestinationName, Event, TableName};
+use crate::event::{CarrierId, DestinationName, Event, SubscriptionId, TableName};
 
 /// Bytes of the reason of a `drop`.
 const REASON: usize = 2 << 10;
@@ -27,12 +28,16 @@ const REASON: usize = 2 << 10;
 pub struct Chain {
     /// Whose subscription it is.
     pub carrier: CarrierId,
+    /// The subscription.
+    pub subscription: SubscriptionId,
     /// The plugins, in order.
     pub links: Vec<Link>,
     /// What `settings` gives.
     pub settings: Arc<BTreeMap<String, String>>,
     /// What `tables` gives.
     pub tables: Arc<BTreeMap<TableName, Arc<BTreeMap<String, String>>>>,
+    /// What `links` gives.
+    pub pages: Arc<dyn PageLinks>,
     /// The destinations that a plugin may name.
     pub destinations: Arc<[(DestinationName, DestinationKind)]>,
     /// What happens while a version rests.

@@ -19,8 +19,13 @@ const TYPES: &str = include_str!("../../../wit/v1/types.wit");
 
 /// What a plugin must export, and the interfaces of the contract that it may import.
 const HANDLER: &str = "hookyard:plugin/handler";
-const OWN: [&str; 4] =
-    ["hookyard:plugin/types", "hookyard:plugin/log", "hookyard:plugin/settings", "hookyard:plugin/tables"];
+const OWN: [&str; 5] = [
+    "hookyard:plugin/types",
+    "hookyard:plugin/log",
+    "hookyard:plugin/settings",
+    "hookyard:plugin/tables",
+    "hookyard:plugin/links",
+];
 const OWN_VERSION: &str = "1.0.0";
 
 /// Components and modules inside of one upload.

@@ -1,8 +1,8 @@
 //! Stage 4: runs plugins. Engine, limits, the checks of an upload, compiled artifacts, chains, threads.
 //!
 //! A fresh instance for each event, on a fixed set of threads, behind a queue that is fair to the carriers. What a
-//! plugin can reach is this: its event, its settings, its tables, its log. It must know neither `store` nor
-//! `deliver`, and does no network.
+//! plugin can reach is this: its event, its settings, its tables, its log, links that others make. It must know neither
+//! `store` nor `deliver`, and does no network.
 
 mod artifact;
 mod breaker;
@@ -12,6 +12,7 @@ mod check;
 mod compile;
 mod engine;
 mod guard;
+mod links;
 mod log;
 #[doc(hidden)]
 pub mod measure;
@@ -27,6 +28,7 @@ pub use call::Program;
 pub use chain::{Chain, Link, Ran};
 pub use check::{CheckError, Checked};
 pub use compile::{COMPILE_COMMAND, CompileError, compile_main};
+pub use links::{Linked, NoPages, PageLinks};
 pub use outcome::{
     Attachment, Content, Delivery, Email, Fault, HttpRequest, LogLevel, LogLine, Message, Outcome, SftpFile,
     TrapKind,
@@ -336,9 +338,11 @@ impl Inner {
         };
         let chain = Arc::new(Chain {
             carrier: event.carrier.clone(),
+            subscription: "sample".parse().map_err(host)?,
             links: Vec::new(),
             settings: Arc::default(),
             tables: Arc::default(),
+            pages: Arc::new(NoPages),
             destinations: [].into(),
             on_fault: OnFault::default(),
         });

@@ -9,6 +9,7 @@ use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Engine, Result, Store};
 
 use super::call::Host;
+use super::links::Linked;
 use super::outcome::LogLevel;
 use crate::event::Event;
 
@@ -25,7 +26,7 @@ mod bindings {
 pub(super) use bindings::hookyard::plugin::types::{
     Attachment, Content, Delivery, Email, Failure, HttpRequest, Message, Method, SftpFile, Verdict,
 };
-use bindings::hookyard::plugin::{log, settings, tables, types};
+use bindings::hookyard::plugin::{links, log, settings, tables, types};
 
 /// A component whose imports are found and whose types are checked.
 pub(super) type Pre = bindings::PluginPre<Host>;
@@ -86,5 +87,14 @@ impl settings::Host for Host {
 impl tables::Host for Host {
     fn get(&mut self, table: String, key: String) -> Result<Option<String>> {
         Ok(self.chain.tables.get(table.as_str()).and_then(|table| table.get(&key)).cloned())
+    }
+}
+
+impl links::Host for Host {
+    fn survey(&mut self) -> Result<Result<String, String>> {
+        let chain = &self.chain;
+        let (carrier, subscription) = (&chain.carrier, &chain.subscription);
+        let about = Linked { carrier, event: &self.event, received: self.received, subscription };
+        Ok(chain.pages.survey(about))
     }
 }

@@ -11,7 +11,6 @@ pub use policy::{Ends, MAX_WAIT, MAX_WAITS, NotHttps, Policy, PolicyError};
 use std::time::Duration;
 
 use crate::clock::Millis;
-use crate::store::work::DestinationEffect;
 
 /// The longest wait that a receiver's `Retry-After` can ask for.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
@@ -31,6 +30,17 @@ pub enum Decision {
     Failed(String),
     /// Disable the destination for this reason, and hold the delivery until it is enabled again.
     Disable(String),
+}
+
+/// What an attempt says of its destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The first failure after a success, or ever.
+    FailingSince(Millis),
+    /// The first success after failures.
+    Recovered,
+    /// Nothing more is to be sent there, for this reason.
+    Unfit(String),
 }
 
 /// Decides what follows attempt `number` (1 for the first) that ended at `now` with `outcome`.
@@ -86,15 +96,16 @@ fn spread(wait: Duration, percent: u8, jitter: f64) -> Duration {
 /// `failing_since`. `None`: nothing changes there.
 ///
 /// A message that can never be sent, or whose content is not there, says nothing about its destination.
-pub fn health(failing_since: Option<Millis>, outcome: &Outcome, now: Millis) -> Option<DestinationEffect> {
+pub fn health(failing_since: Option<Millis>, outcome: &Outcome, now: Millis) -> Option<Health> {
     match (outcome, failing_since) {
         (Outcome::Unavailable(_) | Outcome::Media(_), _) | (Outcome::Delivered, None) => None,
-        (Outcome::Delivered, Some(_)) => Some(DestinationEffect::Recovered),
-        (Outcome::Gone, _) => Some(DestinationEffect::Disable("the receiver answered 410 Gone".to_owned())),
-        (_, None) => Some(DestinationEffect::FailingSince(now)),
-        (failed, Some(since)) if now.since(since) >= MAX_FAILING => Some(DestinationEffect::Disable(
-            format!("nothing but failures for five days, the last: {}", failed.describe()),
-        )),
+        (Outcome::Delivered, Some(_)) => Some(Health::Recovered),
+        (Outcome::Gone, _) => Some(Health::Unfit("the receiver answered 410 Gone".to_owned())),
+        (_, None) => Some(Health::FailingSince(now)),
+        (failed, Some(since)) if now.since(since) >= MAX_FAILING => Some(Health::Unfit(format!(
+            "nothing but failures for five days, the last: {}",
+            failed.describe()
+        ))),
         (_, Some(_)) => None,
     }
 }
@@ -168,14 +179,14 @@ mod tests {
     fn five_days_of_nothing_but_failures_disable() {
         let later = |d: Duration| NOW.plus(d);
         assert_eq!(health(None, &Outcome::Delivered, NOW), None);
-        assert_eq!(health(Some(NOW), &Outcome::Delivered, NOW), Some(DestinationEffect::Recovered));
-        assert_eq!(health(None, &Outcome::Timeout, NOW), Some(DestinationEffect::FailingSince(NOW)));
+        assert_eq!(health(Some(NOW), &Outcome::Delivered, NOW), Some(Health::Recovered));
+        assert_eq!(health(None, &Outcome::Timeout, NOW), Some(Health::FailingSince(NOW)));
         let almost = later(MAX_FAILING - Duration::from_millis(1));
         assert_eq!(health(Some(NOW), &Outcome::Timeout, almost), None);
         let disabled = health(Some(NOW), &refused(500, None), later(MAX_FAILING));
         let reason = "nothing but failures for five days, the last: status 500";
-        assert_eq!(disabled, Some(DestinationEffect::Disable(reason.to_owned())));
-        assert!(matches!(health(None, &Outcome::Gone, NOW), Some(DestinationEffect::Disable(_))));
+        assert_eq!(disabled, Some(Health::Unfit(reason.to_owned())));
+        assert!(matches!(health(None, &Outcome::Gone, NOW), Some(Health::Unfit(_))));
         for silent in [Outcome::Unavailable("x".into()), Outcome::Media(MediaFault::Failed)] {
             assert_eq!(health(Some(NOW), &silent, later(MAX_FAILING)), None, "{silent:?}");
         }

@@ -24,11 +24,39 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Events or deliveries claimed by one statement.
 const BATCH: usize = 64;
 
+/// Routings that are run again at once: their events are read for it, and digests are large. More wait in the store.
+const AGAIN: usize = 128;
+
+/// A place for a routing that is run again; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Again(Router);
+
+impl Drop for Again {
+    fn drop(&mut self) {
+        let mut places = self.0.timers.places();
+        places.taken -= 1;
+        // When a good part is free, as for rooms: not for every single place.
+        let wake = places.taken <= AGAIN / 2 && std::mem::take(&mut places.wanted);
+        drop(places);
+        if wake {
+            self.0.timers.routing_due(self.0.clock.now());
+        }
+    }
+}
+
+/// How many routings are run again, and whether more of them wait for a place.
+#[derive(Debug, Default)]
+struct Places {
+    taken: usize,
+    wanted: bool,
+}
+
 /// When the next look at what is worth it.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
     due: Mutex<Due>,
     earlier: Notify,
+    places: Mutex<Places>,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +98,10 @@ impl Timers {
         let lanes: Vec<Lane> = due.lanes.extract_if(|_, at| *at <= now).map(|(lane, _)| lane).collect();
         let routings = due.routings.take_if(|at| *at <= now).is_some();
         (lanes, routings)
+    }
+
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Due> {
@@ -190,10 +222,16 @@ impl Router {
 
     async fn claim_routings(&self, now: Millis) -> Result<(), StoreError> {
         loop {
-            let claimed = self.store.claim_routings(now, BATCH as u32).await?;
-            let all = claimed.len() < BATCH;
-            for held in claimed {
-                self.route_again(held);
+            let places = self.places_for_again();
+            if places.is_empty() {
+                // Whoever gives a place back says so.
+                return Ok(());
+            }
+            let wanted = places.len();
+            let claimed = self.store.claim_routings(now, u32::try_from(wanted).unwrap_or(1)).await?;
+            let all = claimed.len() < wanted;
+            for (held, place) in claimed.into_iter().zip(places) {
+                self.route_again(held, place);
             }
             if all {
                 break;
@@ -203,5 +241,15 @@ impl Router {
             self.timers.routing_due(due);
         }
         Ok(())
+    }
+
+    /// Places for routings that are run again: a batch of them, or as many as there are.
+    fn places_for_again(&self) -> Vec<Again> {
+        let mut places = self.timers.places();
+        let free = AGAIN.saturating_sub(places.taken).min(BATCH);
+        places.taken += free;
+        places.wanted = free == 0;
+        drop(places);
+        (0..free).map(|_| Again(self.clone())).collect()
     }
 }

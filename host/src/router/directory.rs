@@ -19,8 +19,9 @@ use crate::clock::Millis;
 use crate::deliver::{AddressPolicy, LaneRules, Lanes, Media, Target};
 use crate::event::{CarrierId, DestinationName, PluginName, SubscriptionId, TableName};
 use crate::matching::Order;
-use crate::plugin::{Chain, Link, Program, Runtime};
+use crate::plugin::{Chain, Link, PageLinks, Program, Runtime};
 use crate::retry::Policy;
+use crate::schedule::Schedule;
 use crate::secrets::{MasterKeys, SecretsError};
 use crate::store::Store;
 use crate::store::agreement::{Changes, Trouble};
@@ -52,6 +53,8 @@ pub struct Standing {
     pub policy: Arc<Policy>,
     /// Where `forward` goes.
     pub destinations: Vec<DestinationName>,
+    /// When its events are sent; absent: each at once.
+    pub schedule: Option<Schedule>,
 }
 
 /// The chain of a subscription.
@@ -154,6 +157,8 @@ pub struct DirectoryParts {
     pub ceiling: Limits,
     /// What is told what may be fetched for each carrier.
     pub media: Option<Media>,
+    /// What plugins get links from.
+    pub pages: Arc<dyn PageLinks>,
 }
 
 type ProgramKey = (Sha256Hex, LimitsKey);
@@ -358,11 +363,16 @@ impl Directory {
             (Err(why), _) => return Ok(Err(why.to_string())),
             (_, Err(why)) => return Ok(Err(why.to_string())),
         };
+        let schedule = match spec.schedule.as_ref().map(Schedule::compile).transpose() {
+            Ok(schedule) => schedule,
+            Err(why) => return Ok(Err(why.to_string())),
+        };
         let standing = Standing {
             id: subscription.id.clone(),
             plugins: self.chain(subscription, setup, troubles).await?,
             policy: Arc::new(policy),
             destinations: spec.destinations.clone(),
+            schedule,
         };
         Ok(Ok((order, standing)))
     }
@@ -454,9 +464,11 @@ impl Directory {
         let granted = setup.destinations.iter().filter(|d| spec.destinations.contains(&d.name));
         Ok(Plugins::Ready(Arc::new(Chain {
             carrier: subscription.carrier.clone(),
+            subscription: subscription.id.clone(),
             links,
             settings: Arc::new(spec.settings.clone()),
             tables: setup.tables.clone(),
+            pages: self.0.parts.pages.clone(),
             destinations: granted.map(|d| (d.name.clone(), d.spec.kind)).collect(),
             on_fault: spec.on_fault,
         })))

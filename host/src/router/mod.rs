@@ -9,6 +9,7 @@
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
 //! | aside | `media` | what deliveries carry that is fetched: begun at 5, waited for before 6, removed after 7 |
+//! | aside | `schedule`, `digests` | ticks of scheduled subscriptions: what they collected goes the way of an event as digests |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
@@ -34,6 +35,10 @@ mod claim;
 
 mod media;
 
+mod schedule;
+
+mod digests;
+
 mod upkeep;
 
 pub mod registry;
@@ -53,6 +58,7 @@ use agreement::{Agreement, AgreementParts, Keys};
 use claim::Timers;
 use directory::{Directory, DirectoryParts};
 use rooms::Rooms;
+use schedule::Schedules;
 pub use trial::{Trial, TrialError};
 
 /// What a router is built from.
@@ -70,6 +76,8 @@ pub struct Parts {
     pub addresses: crate::deliver::AddressPolicy,
     /// The most that a plugin version may ask for.
     pub ceiling: crate::carrier::Limits,
+    /// What plugins get links from.
+    pub pages: Arc<dyn crate::plugin::PageLinks>,
     /// What follows the API keys.
     pub keys: Arc<dyn Keys>,
     /// Where the time comes from.
@@ -106,6 +114,7 @@ pub struct Core {
     rooms: Rooms,
     inbox: intake::Inbox,
     timers: Timers,
+    schedules: Schedules,
     clock: Clock,
     life: Lifecycle,
     metrics: Metrics,
@@ -131,12 +140,13 @@ impl Router {
     /// When the store cannot be read.
     pub async fn start(parts: Parts) -> Result<Self, crate::store::error::StoreError> {
         let taken = parts.store.take_over(parts.clock.now()).await?;
-        if taken.events + taken.routings + taken.deliveries > 0 {
+        if taken.events + taken.routings + taken.deliveries + taken.runs > 0 {
             tracing::info!(
                 nodes = taken.nodes,
                 events = taken.events,
                 routings = taken.routings,
                 deliveries = taken.deliveries,
+                runs = taken.runs,
                 "took over the work of nodes that are gone"
             );
         }
@@ -169,6 +179,7 @@ impl Router {
             addresses: parts.addresses,
             ceiling: parts.ceiling,
             media: parts.sender.media().cloned(),
+            pages: parts.pages,
         };
         let agreement = AgreementParts {
             store: parts.store.clone(),
@@ -187,6 +198,7 @@ impl Router {
             rooms: Rooms::new(parts.held_in_memory),
             inbox: intake::Inbox::default(),
             timers: Timers::default(),
+            schedules: Schedules::default(),
             clock: parts.clock,
             life: parts.life,
             metrics: parts.metrics,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Router;
+use super::claim::Again;
 use super::conclude::{self, Conclusion};
 use super::directory::{CarrierView, Place, Plugins, Standing};
 use super::media::Wanted;
@@ -13,11 +14,12 @@ use super::rooms::Room;
 use crate::clock::Millis;
 use crate::deliver::Room as LaneRoom;
 use crate::event::{CarrierId, DestinationName, Event, SubscriptionId, delivery_id};
-use crate::matching::{self, Match};
+use crate::matching::{self, Match, Subject};
 use crate::plugin::{Chain, Ran, Run};
+use crate::schedule::entry_bytes;
 use crate::store::error::{HeldError, StoreError};
 use crate::store::work::{
-    DeliveryState, HeldDelivery, HeldRouting, Lane, NewDelivery, NewRouting, Plan, RoutingState,
+    Collected, DeliveryState, HeldDelivery, HeldRouting, Lane, NewDelivery, NewRouting, Plan, RoutingState,
 };
 use crate::telemetry::Kind;
 
@@ -41,16 +43,25 @@ struct Gathering {
     again: Option<(SubscriptionId, u32)>,
     left: AtomicUsize,
     routings: Mutex<Vec<NewRouting>>,
+    /// What waits for the ticks of scheduled subscriptions.
+    collected: Vec<Collected>,
     /// The event's room, given back when it is planned.
     room: Mutex<Option<Room>>,
+    /// The same for a routing that is run again.
+    place: Mutex<Option<Again>>,
 }
 
 impl Router {
     /// Routes an event that this node holds. `room` is given back when the event is planned.
     pub(super) fn route(&self, event: Arc<Event>, room: Room) {
         let view = self.directory.carrier(&event.carrier).unwrap_or_default();
-        let matches = matching::matches(&event, &view.orders);
-        let matched = matches.iter().filter(|m| **m == Match::Matched).count();
+        let (matches, collected) = {
+            let subject = Subject::new(&event);
+            let matches = matching::matches(&subject, &view.orders);
+            let collected = collect(&subject, &view, &matches);
+            (matches, collected)
+        };
+        let matched = matches.iter().filter(|m| **m == Match::Matched).count() - collected.len();
         let gathering = Arc::new(Gathering {
             event,
             view: view.clone(),
@@ -58,11 +69,15 @@ impl Router {
             // One more than there are chains: the last is given up below, when all have been started.
             left: AtomicUsize::new(matched + 1),
             routings: Mutex::default(),
+            collected,
             room: Mutex::new(Some(room)),
+            place: Mutex::default(),
         });
         for (standing, matched) in view.standing.iter().zip(&matches) {
             match matched {
                 Match::TypeDiffers => {}
+                // Its chain runs at its tick, over a digest.
+                _ if standing.schedule.is_some() => {}
                 Match::Filtered => gathering.add(conclude::filtered(standing.id.clone())),
                 Match::Matched => self.run(&gathering, standing, 0),
             }
@@ -70,8 +85,8 @@ impl Router {
         self.one_less(&gathering);
     }
 
-    /// Runs the chain of one routing again.
-    pub(super) fn route_again(&self, held: HeldRouting) {
+    /// Runs the chain of one routing again. `place` is given back when that is planned.
+    pub(super) fn route_again(&self, held: HeldRouting, place: Again) {
         let view = self.directory.carrier(&held.event.carrier).unwrap_or_default();
         let gathering = Arc::new(Gathering {
             event: held.event,
@@ -79,7 +94,9 @@ impl Router {
             again: Some((held.subscription.clone(), held.tries)),
             left: AtomicUsize::new(1),
             routings: Mutex::default(),
+            collected: Vec::new(),
             room: Mutex::default(),
+            place: Mutex::new(Some(place)),
         });
         match view.standing.iter().find(|s| s.id == held.subscription) {
             Some(standing) => self.run(&gathering, standing, held.tries),
@@ -226,7 +243,12 @@ impl Router {
             }
         }
         let wanted = Wanted::of(&routings);
-        let plan = Plan { event: event.clone(), routings, whole_event: gathering.again.is_none() };
+        let plan = Plan {
+            event: event.clone(),
+            routings,
+            collected: gathering.collected.clone(),
+            whole_event: gathering.again.is_none(),
+        };
         let router = self.clone();
         self.store.plan(
             plan,
@@ -266,19 +288,28 @@ impl Router {
             }
             let event = gathering.event.clone();
             let room = gathering.room.lock().unwrap_or_else(PoisonError::into_inner).take();
-            match (&gathering.again, room) {
-                (Some((subscription, tries)), _) => {
-                    router.route_again(HeldRouting {
-                        event,
-                        subscription: subscription.clone(),
-                        tries: *tries,
-                    });
+            let place = gathering.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match (&gathering.again, room, place) {
+                (Some((subscription, tries)), _, Some(place)) => {
+                    let (subscription, tries) = (subscription.clone(), *tries);
+                    router.route_again(HeldRouting { event, subscription, tries }, place);
                 }
-                (None, Some(room)) => router.route(event, room),
-                (None, None) => {}
+                (None, Some(room), _) => router.route(event, room),
+                _ => {}
             }
         });
     }
+}
+
+/// What of an event waits for the ticks of the scheduled subscriptions that want it.
+fn collect(subject: &Subject<'_>, view: &CarrierView, matches: &[Match]) -> Vec<Collected> {
+    let scheduled = view.standing.iter().zip(matches).filter(|(_, matched)| **matched == Match::Matched);
+    let collected = scheduled.filter_map(|(standing, _)| {
+        let schedule = standing.schedule.as_ref()?;
+        let (group, bytes) = (schedule.group(subject), entry_bytes(subject.event()));
+        Some(Collected { subscription: standing.id.clone(), group, bytes })
+    });
+    collected.collect()
 }
 
 /// What is to be sent of an event, with its ids, and with what stands in the way of it.

@@ -9,7 +9,7 @@ use crate::carrier::Destination;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::clock::Millis;
 use crate::deliver::{Permit, Report};
-use crate::retry::{self, Decision, Outcome, Policy};
+use crate::retry::{self, Decision, Health, Outcome, Policy};
 use crate::store::error::{HeldError, StoreError};
 use crate::store::work::{DestinationEffect, HeldDelivery, Lane, NewAttempt, Next};
 use crate::telemetry::Kind;
@@ -94,11 +94,14 @@ impl Router {
         report: Report,
         decision: &Decision,
     ) {
-        let (mut effect, mut unfit) = (None, None);
-        match place.and_then(|place| effect_of(&place, &report.outcome, self.clock.now())) {
-            Some(DestinationEffect::Disable(why)) => unfit = Some(why),
-            other => effect = other.map(|effect| (lane.destination.clone(), effect)),
-        }
+        let health = place.and_then(|place| health_of(&place, &report.outcome, self.clock.now()));
+        let (effect, unfit) = match health {
+            Some(Health::FailingSince(at)) => (Some(DestinationEffect::FailingSince(at)), None),
+            Some(Health::Recovered) => (Some(DestinationEffect::Recovered), None),
+            Some(Health::Unfit(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        let effect = effect.map(|effect| (lane.destination.clone(), effect));
         let (next, ended) = match decision {
             Decision::Delivered => (Next::Delivered, Some("delivered")),
             Decision::RetryAt(at) => (Next::RetryAt(*at), None),
@@ -196,17 +199,17 @@ impl Router {
 }
 
 /// What an attempt that ended now means for its destination. Of many attempts that end together, one brings the change.
-fn effect_of(place: &Place, outcome: &Outcome, now: Millis) -> Option<DestinationEffect> {
-    let effect = retry::health(place.failing_since(), outcome, now)?;
-    let first = match &effect {
-        DestinationEffect::FailingSince(at) => place.failed(*at),
-        DestinationEffect::Recovered => place.succeeded(),
-        DestinationEffect::Disable(_) => {
+fn health_of(place: &Place, outcome: &Outcome, now: Millis) -> Option<Health> {
+    let health = retry::health(place.failing_since(), outcome, now)?;
+    let first = match &health {
+        Health::FailingSince(at) => place.failed(*at),
+        Health::Recovered => place.succeeded(),
+        Health::Unfit(_) => {
             place.stop();
             true
         }
     };
-    first.then_some(effect)
+    first.then_some(health)
 }
 
 /// An attempt that could not even be built.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::directory::Plugins;
 use super::route::deliveries;
-use super::{Router, conclude};
+use super::{Router, conclude, digests};
 use crate::carrier::{Destination, Subscription};
 use crate::clock::{Millis, random_bytes};
 use crate::deliver::{Report, Target};
@@ -71,6 +71,13 @@ impl Router {
         if meets != Match::Matched {
             return Ok(trial);
         }
+        let now = self.clock.now();
+        // Its chain is made for digests.
+        let event = match &standing.schedule {
+            Some(schedule) => digests::alone(schedule, &standing.id, event, now)
+                .map_err(|why| TrialError::Subscription(why.to_string()))?,
+            None => event,
+        };
         let event = Arc::new(event);
         let ran = match standing.plugins {
             Plugins::None => conclude::untouched(),
@@ -80,7 +87,6 @@ impl Router {
                 return Ok(trial);
             }
         };
-        let now = self.clock.now();
         let view = self.directory.carrier(&event.carrier).unwrap_or_default();
         let concluded = conclude::conclude(ran, &standing.id, 0, now, || standing.destinations);
         let mut routing = concluded.routing;

@@ -17,15 +17,21 @@ const MEND_FIRST: Duration = Duration::from_secs(10);
 const MEND_LAST: Duration = Duration::from_secs(600);
 /// Events deleted by one statement.
 const RETENTION_BATCH: u32 = 500;
+/// Surveys that one transaction notes as left, or deletes.
+const SURVEYS_BATCH: u32 = 200;
+/// How often surveys are looked for that nobody goes on with.
+const SURVEYS_EVERY: Duration = Duration::from_secs(60);
 /// How often old events are looked for.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
 impl Router {
     pub(super) fn spawn_tasks(&self) {
         self.life.spawn("claims", self.clone().run_claims());
+        self.life.spawn("schedules", self.clone().run_schedules());
         self.life.spawn("lease", self.clone().run_lease());
         self.life.spawn("changes", self.clone().run_changes());
         self.life.spawn("mending", self.clone().run_mending());
+        self.life.spawn("surveys", self.clone().run_surveys());
         self.life.spawn("retention", self.clone().run_retention());
         self.life.spawn("media", self.clone().run_media());
     }
@@ -52,7 +58,7 @@ impl Router {
             }
             match self.store.take_over(self.clock.now()).await {
                 Ok(taken) => {
-                    let pieces = taken.events + taken.routings + taken.deliveries;
+                    let pieces = taken.events + taken.routings + taken.deliveries + taken.runs;
                     if taken.nodes > 0 {
                         self.metrics.taken_over.inc_by(pieces);
                         tracing::warn!(
@@ -60,6 +66,7 @@ impl Router {
                             events = taken.events,
                             routings = taken.routings,
                             deliveries = taken.deliveries,
+                            runs = taken.runs,
                             "took over the work of nodes that went silent"
                         );
                     }
@@ -91,6 +98,7 @@ impl Router {
             if let Err(why) = self.agreement.follow().await {
                 tracing::warn!(%why, "a change could not be applied yet; trying again");
             }
+            self.schedules.has_changed(&self.directory.carriers());
             let again = tokio::time::sleep(CHANGES_EVERY);
             tokio::pin!(again);
             let mut gathering = false;
@@ -104,7 +112,7 @@ impl Router {
                     }
                     () = &mut again => break,
                     wake = wakes.recv() => match wake {
-                        Ok(Wake::Work | Wake::Applied) => {}
+                        Ok(Wake::Work | Wake::Run | Wake::Applied) => {}
                         Ok(Wake::Health(_)) if gathering => {}
                         Ok(Wake::Health(_)) => {
                             gathering = true;
@@ -146,13 +154,37 @@ impl Router {
         }
     }
 
-    async fn run_retention(self) -> Result<(), StoreError> {
+    /// Notes surveys as left that nobody went on with, which tells their carriers.
+    async fn run_surveys(self) -> Result<(), StoreError> {
+        let mut now = self.clock.now();
         loop {
             tokio::select! {
                 () = self.life.soft().cancelled() => return Ok(()),
-                () = self.clock.sleep(RETENTION_EVERY) => {}
+                // From the moment that was looked at: what passes while it is looked is not slept over.
+                () = self.clock.sleep_until(now.plus(SURVEYS_EVERY)) => {}
             }
-            let now = self.clock.now();
+            now = self.clock.now();
+            loop {
+                match self.store.leave_due_surveys(now, SURVEYS_BATCH).await {
+                    Ok(n) if n < u64::from(SURVEYS_BATCH) => break,
+                    Ok(_) => {}
+                    Err(why) => {
+                        tracing::warn!(%why, "surveys that were left could not be looked for; trying again");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn run_retention(self) -> Result<(), StoreError> {
+        let mut now = self.clock.now();
+        loop {
+            tokio::select! {
+                () = self.life.soft().cancelled() => return Ok(()),
+                () = self.clock.sleep_until(now.plus(RETENTION_EVERY)) => {}
+            }
+            now = self.clock.now();
             let keep = i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX);
             let before = crate::clock::Millis(now.0.saturating_sub(keep));
             loop {
@@ -161,6 +193,16 @@ impl Router {
                     Ok(_) => {}
                     Err(why) => {
                         tracing::warn!(%why, "old events could not be deleted; trying again later");
+                        break;
+                    }
+                }
+            }
+            loop {
+                match self.store.delete_surveys_before(before, SURVEYS_BATCH).await {
+                    Ok(n) if n < u64::from(SURVEYS_BATCH) => break,
+                    Ok(_) => {}
+                    Err(why) => {
+                        tracing::warn!(%why, "old surveys could not be deleted; trying again later");
                         break;
                     }
                 }

@@ -236,6 +236,6 @@ fn subject(wake: &Wake) -> Option<(&str, &'static str)> {
         Wake::Config(None) => Some(("", SETUP)),
         Wake::Health(carrier) => Some((carrier.as_str(), HEALTH)),
         Wake::Keys => Some(("", KEYS)),
-        Wake::Work | Wake::Applied => None,
+        Wake::Work | Wake::Run | Wake::Applied => None,
     }
 }

@@ -84,9 +84,9 @@ impl Rows {
     }
 
     /// The text for `size` rows.
-    pub(super) fn text<S, P>(&'static self, conn: &Db<S, P>, size: usize) -> &'static str {
+    pub(super) fn text<S, P>(&'static self, db: &Db<S, P>, size: usize) -> &'static str {
         let at = SIZES.iter().position(|s| *s == size).unwrap_or(SIZES.len() - 1);
-        conn.pick(&self.sqlite[at], &self.postgres[at])
+        db.pick(&self.sqlite[at], &self.postgres[at])
     }
 
     /// All texts for a kind of database, for the test that prepares them.

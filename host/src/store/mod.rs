@@ -7,12 +7,14 @@ mod accept;
 pub mod agreement;
 mod carriers;
 mod claim;
+pub mod collected;
 mod db;
 mod destinations;
 pub mod error;
 mod event_types;
 mod hand;
 mod handshakes;
+pub mod host_keys;
 mod idempotency;
 mod media;
 mod node;
@@ -26,11 +28,14 @@ mod read;
 mod record;
 mod retention;
 mod rows;
+mod runs;
+pub mod schedules;
 pub mod sealed;
 pub mod search;
 mod sqlite;
 mod statements;
 mod subscriptions;
+pub mod surveys;
 mod tables;
 pub mod tokens;
 mod webhooks;
@@ -85,6 +90,8 @@ pub struct WriterLimits {
 pub enum Wake {
     /// There may be unheld events, routings or deliveries to claim.
     Work,
+    /// Somebody asked for a run of a scheduled subscription, or a dead node's is to be gone on with.
+    Run,
     /// What this carrier has set up has changed, or it is new (`None`: shared plugins, so any carrier).
     Config(Option<CarrierId>),
     /// An attempt has changed what is known of a destination of this carrier: its health. Nobody waits for it.
@@ -106,6 +113,8 @@ pub struct TakenOver {
     pub routings: u64,
     /// Deliveries that they held.
     pub deliveries: u64,
+    /// Runs of scheduled subscriptions that they made.
+    pub runs: u64,
 }
 
 /// An answer that is given again to a repeated `Idempotency-Key`.
@@ -293,6 +302,11 @@ impl Store {
     pub async fn ping(&self) -> Result<(), StoreError> {
         let _nodes: (i64,) = on_db!(&self.readers, |db| sqlx::query_as(PING).fetch_one(db).await?);
         Ok(())
+    }
+
+    /// This node.
+    pub fn node(&self) -> &NodeId {
+        &self.shared.node
     }
 
     /// `sqlite` or `postgres`.

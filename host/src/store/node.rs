@@ -17,6 +17,7 @@ sql! {
     RELEASE_EVENTS = "UPDATE open_events SET held_by = NULL WHERE held_by = $1";
     RELEASE_ROUTINGS = "UPDATE routings SET held_by = NULL WHERE held_by = $1";
     RELEASE_DELIVERIES = "UPDATE deliveries SET held_by = NULL WHERE held_by = $1";
+    RELEASE_RUNS = "UPDATE schedules SET held_by = NULL WHERE held_by = $1";
     RELEASE_EVENT = "UPDATE open_events SET held_by = NULL \
         WHERE carrier = $1 AND received_ms = $2 AND id = $3 AND held_by = $4";
     RELEASE_DELIVERY = "UPDATE deliveries SET held_by = NULL WHERE carrier = $1 AND id = $2 AND held_by = $3";
@@ -60,11 +61,12 @@ impl Store {
                     .await?);
                 let mut taken = TakenOver::default();
                 for (dead,) in dead {
-                    let (events, routings, deliveries) = release(w.conn, &dead).await?;
+                    let [events, routings, deliveries, runs] = release(w.conn, &dead).await?;
                     taken.nodes += 1;
                     taken.events += events;
                     taken.routings += routings;
                     taken.deliveries += deliveries;
+                    taken.runs += runs;
                 }
                 if taken.events > 0 {
                     let counted = super::claim::backlog(w.conn).await?;
@@ -72,6 +74,9 @@ impl Store {
                 }
                 if taken.events + taken.routings + taken.deliveries > 0 {
                     w.wakes.push(Wake::Work);
+                }
+                if taken.runs > 0 {
+                    w.wakes.push(Wake::Run);
                 }
                 Ok(taken)
             })
@@ -97,14 +102,14 @@ pub(super) async fn enter(
     Ok(())
 }
 
-/// Releases all that a node holds; gives how many events, routings and deliveries.
-async fn release(conn: &mut Conn, node: &str) -> Result<(u64, u64, u64), StoreError> {
-    let mut released = [0; 3];
-    for (n, sql) in released.iter_mut().zip([RELEASE_EVENTS, RELEASE_ROUTINGS, RELEASE_DELIVERIES]) {
+/// Releases all that a node holds; gives how many events, routings, deliveries and runs.
+async fn release(conn: &mut Conn, node: &str) -> Result<[u64; 4], StoreError> {
+    let mut released = [0; 4];
+    let all = [RELEASE_EVENTS, RELEASE_ROUTINGS, RELEASE_DELIVERIES, RELEASE_RUNS];
+    for (n, sql) in released.iter_mut().zip(all) {
         *n = on_db!(&mut *conn, |c| sqlx::query(sql).bind(node).execute(c).await?.rows_affected());
     }
-    let [events, routings, deliveries] = released;
-    Ok((events, routings, deliveries))
+    Ok(released)
 }
 
 /// Releases what this node holds and removes its row, in one transaction.

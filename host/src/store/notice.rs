@@ -10,6 +10,7 @@ use super::db::{on_db, sql, text};
 use super::error::StoreError;
 use super::rows::{broken, json};
 use super::work::NewAttempt;
+use super::writer::Work;
 use super::{Store, Wake};
 use crate::clock::Millis;
 use crate::event::{DestinationName, Event};
@@ -76,16 +77,22 @@ impl Store {
                     .await?);
                 let Some((failing_since,)) = row else { return Ok(false) };
                 let event = tell(&attempt, &destination, &reason, failing_since)?;
-                if accept(w.conn, &event).await? {
-                    w.shared.count_backlog(carrier, 1);
-                    w.wakes.push(Wake::Work);
-                }
+                publish(w, &event).await?;
                 w.wakes.push(Wake::Config(Some(carrier.clone())));
                 Ok(true)
             })
         })
         .await
     }
+}
+
+/// Accepts an event of the host's own making, whatever the carrier's backlog; nothing when its id is taken.
+pub(super) async fn publish(w: &mut Work<'_>, event: &Event) -> Result<(), StoreError> {
+    if accept(w.conn, event).await? {
+        w.shared.count_backlog(&event.carrier, 1);
+        w.wakes.push(Wake::Work);
+    }
+    Ok(())
 }
 
 /// Writes an event of the host's own making, unheld: the claimer of some node finds it. False when its id is taken.

@@ -12,7 +12,7 @@ use super::db::{Conn, Rows, on_db, read_rows, sql, text};
 use super::error::{HeldError, StoreError};
 use super::postgres::column;
 use super::rows::json;
-use super::work::{Body, DeliveryState, Message, NewDelivery, NewRouting, Plan, RoutingState};
+use super::work::{Body, Collected, DeliveryState, Message, NewDelivery, NewRouting, Plan, RoutingState};
 use super::writer::{Caller, Command, Planned};
 use super::{Done, Shared, Store, Wake, lane};
 use crate::event::Event;
@@ -64,6 +64,12 @@ sql! {
         ON CONFLICT (carrier, id) DO NOTHING";
     INSERT_DELIVERY_BODY_SQLITE = "INSERT INTO delivery_bodies (carrier, id, message, body_kind, body) \
         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (carrier, id) DO NOTHING";
+    INSERT_COLLECTED_SQLITE = "INSERT INTO collected (carrier, received_ms, event, subscription, grp, bytes) \
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (carrier, received_ms, event, subscription) DO NOTHING";
+    /// A statement of its own: most turns have nothing for it.
+    COLLECT_POSTGRES = "INSERT INTO collected (carrier, received_ms, event, subscription, grp, bytes) \
+        SELECT * FROM UNNEST($1::TEXT[], $2::BIGINT[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::BIGINT[]) \
+        ON CONFLICT DO NOTHING";
     /// Gives how many events were closed; only when all were does it write the rest.
     PLAN_POSTGRES = plan_postgres!("");
     /// As that, for a plan by itself: what stands there already stays. It costs half as much again, and no plan finds
@@ -107,9 +113,13 @@ struct Planning<'p> {
     routings: Vec<RoutingRow<'p>>,
     /// Routings that were run again.
     again: Vec<RoutingRow<'p>>,
+    collected: Vec<CollectedRow<'p>>,
     deliveries: Vec<DeliveryRow<'p>>,
     bodies: Vec<BodyRow<'p>>,
 }
+
+/// An event, and what of it waits for a tick.
+type CollectedRow<'p> = (&'p Event, &'p Collected);
 
 struct RoutingRow<'p> {
     event: &'p Event,
@@ -139,6 +149,7 @@ impl<'p> Planning<'p> {
             whole: Vec::with_capacity(plans.len()),
             routings: Vec::with_capacity(plans.len()),
             again: Vec::new(),
+            collected: Vec::new(),
             deliveries: Vec::with_capacity(plans.len()),
             bodies: Vec::with_capacity(plans.len()),
         };
@@ -148,6 +159,7 @@ impl<'p> Planning<'p> {
             if plan.whole_event {
                 all.whole.push(event);
             }
+            all.collected.extend(plan.collected.iter().map(|one| (event, one)));
             for routing in &plan.routings {
                 let row = RoutingRow { event, routing, versions: json(&routing.versions)? };
                 if plan.whole_event { &mut all.routings } else { &mut all.again }.push(row);
@@ -231,6 +243,18 @@ pub(super) fn write_sqlite(
             r.due.map(|due| due.0),
             micros(r.cost_us),
             r.log.as_deref().map(text)
+        ])?;
+    }
+    let mut insert = conn.prepare_cached(INSERT_COLLECTED_SQLITE)?;
+    for (e, one) in &all.collected {
+        let bytes = i64::try_from(one.bytes).unwrap_or(i64::MAX);
+        insert.execute(params![
+            e.carrier.as_str(),
+            e.received.0,
+            e.id.as_str(),
+            one.subscription.as_str(),
+            one.group,
+            bytes
         ])?;
     }
     let mut insert = conn.prepare_cached(INSERT_DELIVERY_SQLITE)?;
@@ -330,7 +354,26 @@ pub(super) async fn write_postgres(
         .bind(column(bodies, |b| b.body))
         .fetch_one(&mut *conn)
         .await?;
-    Ok(usize::try_from(closed).is_ok_and(|closed| closed == all.whole.len()))
+    if usize::try_from(closed) != Ok(all.whole.len()) {
+        return Ok(false);
+    }
+    if !all.collected.is_empty() {
+        collect_postgres(conn, &all.collected).await?;
+    }
+    Ok(true)
+}
+
+async fn collect_postgres(conn: &mut PgConnection, rows: &[CollectedRow<'_>]) -> Result<(), StoreError> {
+    sqlx::query(COLLECT_POSTGRES)
+        .bind(column(rows, |(e, _)| e.carrier.as_str()))
+        .bind(column(rows, |(e, _)| e.received.0))
+        .bind(column(rows, |(e, _)| e.id.as_str()))
+        .bind(column(rows, |(_, one)| one.subscription.as_str()))
+        .bind(column(rows, |(_, one)| one.group.as_str()))
+        .bind(column(rows, |(_, one)| i64::try_from(one.bytes).unwrap_or(i64::MAX)))
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Whom a turn's plans wake.

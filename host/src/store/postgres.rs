@@ -80,6 +80,7 @@ pub(super) async fn tell_others(conn: &mut Conn, shared: &Shared, wakes: &[Wake]
     for wake in wakes {
         let word = match wake {
             Wake::Work => "work".to_owned(),
+            Wake::Run => "run".to_owned(),
             Wake::Keys => "keys".to_owned(),
             Wake::Applied => "applied".to_owned(),
             Wake::Health(carrier) => format!("health {carrier}"),
@@ -99,6 +100,7 @@ fn heard(payload: &str, own: &NodeId) -> Option<Wake> {
     }
     match word.split_once(' ') {
         None if word == "work" => Some(Wake::Work),
+        None if word == "run" => Some(Wake::Run),
         None if word == "keys" => Some(Wake::Keys),
         None if word == "applied" => Some(Wake::Applied),
         Some(("config", carrier)) => Some(Wake::Config(carrier.parse().ok())),
@@ -131,6 +133,7 @@ pub(super) async fn listen(
                     let _ = wakes.send(Wake::Config(None));
                     let _ = wakes.send(Wake::Keys);
                     let _ = wakes.send(Wake::Work);
+                    let _ = wakes.send(Wake::Run);
                     let _ = wakes.send(Wake::Applied);
                 }
                 Err(sqlx::Error::PoolClosed) => break,
@@ -153,6 +156,7 @@ mod tests {
         let other = NodeId::from(uuid::Uuid::from_u128(2));
         assert_eq!(heard(&format!("{own} work"), &own), None);
         assert_eq!(heard(&format!("{other} work"), &own), Some(Wake::Work));
+        assert_eq!(heard(&format!("{other} run"), &own), Some(Wake::Run));
         assert_eq!(heard(&format!("{other} config"), &own), Some(Wake::Config(None)));
         let acme = "acme".parse().unwrap();
         assert_eq!(heard(&format!("{other} config acme"), &own), Some(Wake::Config(Some(acme))));

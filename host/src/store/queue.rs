@@ -173,7 +173,8 @@ mod tests {
             next: Next::Delivered,
             destination: None,
         });
-        let plan = || Plan { event: event.clone(), routings: Vec::new(), whole_event: true };
+        let plan =
+            || Plan { event: event.clone(), routings: Vec::new(), collected: Vec::new(), whole_event: true };
         Turn {
             groups: (0..groups)
                 .map(|_| Group { events: Vec::new(), done: Caller::new(Box::new(drop)) })

@@ -42,8 +42,6 @@ sql! {
     DESTINATION_FAILS = "UPDATE destinations SET failing_since_ms = $1 \
         WHERE carrier = $2 AND name = $3 AND failing_since_ms IS NULL";
     DESTINATION_RECOVERS = "UPDATE destinations SET failing_since_ms = NULL WHERE carrier = $1 AND name = $2";
-    DESTINATION_ENDS = "UPDATE destinations SET state = 'disabled', disabled_reason = $1 \
-        WHERE carrier = $2 AND name = $3 AND state = 'enabled'";
 }
 
 pub(super) static SELECT_HELD: LazyLock<Rows> = LazyLock::new(|| {
@@ -128,9 +126,6 @@ pub(super) fn write_sqlite(
             DestinationEffect::Recovered => {
                 conn.prepare_cached(DESTINATION_RECOVERS)?.execute(params![carrier, destination])?
             }
-            DestinationEffect::Disable(reason) => {
-                conn.prepare_cached(DESTINATION_ENDS)?.execute(params![text(reason), carrier, destination])?
-            }
         };
     }
     Ok(true)
@@ -176,7 +171,6 @@ async fn take_effects(conn: &mut PgConnection, attempts: &[Attempted]) -> Result
         let q = match effect {
             DestinationEffect::FailingSince(at) => sqlx::query(DESTINATION_FAILS).bind(*at),
             DestinationEffect::Recovered => sqlx::query(DESTINATION_RECOVERS),
-            DestinationEffect::Disable(reason) => sqlx::query(DESTINATION_ENDS).bind(text(reason)),
         };
         q.bind(carrier).bind(destination).execute(&mut *conn).await?;
     }

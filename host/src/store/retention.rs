@@ -22,6 +22,10 @@ sql! {
     SELECT_UNROUTED = "SELECT id FROM open_events WHERE carrier = $1 AND received_ms >= $2 AND received_ms <= $3";
     SELECT_OPEN_ROUTINGS = "SELECT event FROM routings WHERE carrier = $1 AND received_ms >= $2 \
         AND received_ms <= $3 AND (state IN ('later', 'held') OR held_by IS NOT NULL)";
+    /// Not what was collected for a subscription that is gone, or before it was made.
+    SELECT_COLLECTED = "SELECT c.event FROM collected c \
+        JOIN schedules s ON s.carrier = c.carrier AND s.subscription = c.subscription \
+        WHERE c.carrier = $1 AND c.received_ms >= $2 AND c.received_ms <= $3 AND c.received_ms >= s.created_ms";
     SELECT_DELIVERIES = "SELECT id, event, state FROM deliveries WHERE carrier = $1 AND id >= $2 AND id < $3";
     DELETE_ANSWERS = "DELETE FROM idempotency WHERE created_ms < $1";
 }
@@ -36,6 +40,8 @@ pub(super) static DELETE_BODIES: LazyLock<Rows> =
     LazyLock::new(|| keyed("event_bodies", "carrier, received_ms, id", &["TEXT", "BIGINT", "TEXT"]));
 pub(super) static DELETE_ROUTINGS: LazyLock<Rows> =
     LazyLock::new(|| keyed("routings", "carrier, received_ms, event", &["TEXT", "BIGINT", "TEXT"]));
+pub(super) static DELETE_COLLECTED: LazyLock<Rows> =
+    LazyLock::new(|| keyed("collected", "carrier, received_ms, event", &["TEXT", "BIGINT", "TEXT"]));
 pub(super) static DELETE_DELIVERIES: LazyLock<Rows> =
     LazyLock::new(|| keyed("deliveries", "carrier, id", &["TEXT"; 2]));
 pub(super) static DELETE_DELIVERY_BODIES: LazyLock<Rows> =
@@ -115,7 +121,7 @@ async fn step(
         return Ok(Step { deleted: 0, next: None });
     };
     let mut open: HashSet<String> = HashSet::new();
-    for sql in [SELECT_UNROUTED, SELECT_OPEN_ROUTINGS] {
+    for sql in [SELECT_UNROUTED, SELECT_OPEN_ROUTINGS, SELECT_COLLECTED] {
         let found: Vec<(String,)> = on_db!(&mut *conn, |c| sqlx::query_as(sql)
             .bind(carrier)
             .bind(*first)
@@ -147,7 +153,7 @@ async fn step(
     for rows in [&DELETE_ATTEMPTS, &DELETE_DELIVERY_BODIES, &DELETE_DELIVERIES] {
         write_rows!(conn, rows, deliveries.as_slice(), [], |q, id| q.bind(carrier).bind(*id));
     }
-    for rows in [&DELETE_ROUTINGS, &DELETE_BODIES] {
+    for rows in [&DELETE_ROUTINGS, &DELETE_COLLECTED, &DELETE_BODIES] {
         write_rows!(conn, rows, gone.as_slice(), [], |q, (at, id)| q
             .bind(carrier)
             .bind(*at)

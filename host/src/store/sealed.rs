@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::Store;
 use super::db::{on_db, sql};
 use super::error::StoreError;
+use super::host_keys::host_key_context;
 use super::rows::Reading;
 use crate::carrier::KeyId;
 use crate::carrier::auth::token_context;
@@ -27,6 +28,9 @@ sql! {
         ORDER BY carrier, destination LIMIT $3";
     RESEAL_TOKEN = "UPDATE tokens SET sealed = $3 WHERE carrier = $1 AND destination = $2 AND sealed = $4";
     FORGET_TOKEN = "DELETE FROM tokens WHERE carrier = $1 AND destination = $2 AND sealed = $3";
+    SEALED_HOST_KEYS = "SELECT purpose, name, sealed FROM host_keys WHERE (purpose, name) > ($1, $2) \
+        ORDER BY purpose, name LIMIT $3";
+    RESEAL_HOST_KEY = "UPDATE host_keys SET sealed = $3 WHERE purpose = $1 AND name = $2 AND sealed = $4";
     TELL_KEYS = "UPDATE nodes SET master_keys = $2 WHERE id = $1";
     NODES_ALIVE = "SELECT id, master_keys FROM nodes WHERE id <> $1 AND expires_ms >= $2 ORDER BY id";
 }
@@ -87,6 +91,15 @@ pub const PLACES: &[Place] = &[
         context: |row, carrier, destination| {
             Ok(token_context(&row.name("carrier", carrier)?, &row.name("destination", destination)?))
         },
+    },
+    Place {
+        what: "key of the host's own",
+        table: "host_keys",
+        form: Form::Bytes,
+        read: SEALED_HOST_KEYS,
+        write: RESEAL_HOST_KEY,
+        forget: None,
+        context: |_, purpose, name| Ok(host_key_context(purpose, name)),
     },
 ];
 

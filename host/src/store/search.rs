@@ -280,7 +280,7 @@ impl<'f> Choice<'f> {
 }
 
 /// The smallest text above an id that is no other id.
-fn above(id: &str) -> String {
+pub(super) fn above(id: &str) -> String {
     format!("{id}!")
 }
 

@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, destinations, event_types, hand, handshakes, idempotency, media,
-    node, notice, plan, plugins, postgres, read, record, retention, sealed, search, subscriptions, tables,
-    tokens, webhooks,
+    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, host_keys,
+    idempotency, media, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules,
+    sealed, search, subscriptions, surveys, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -22,6 +22,9 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("plan", plan::STATEMENTS),
         ("record", record::STATEMENTS),
         ("claim", claim::STATEMENTS),
+        ("collected", collected::STATEMENTS),
+        ("schedules", schedules::STATEMENTS),
+        ("runs", runs::STATEMENTS),
         ("node", node::STATEMENTS),
         ("agreement", agreement::STATEMENTS),
         ("carriers", carriers::STATEMENTS),
@@ -37,6 +40,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("handshakes", handshakes::STATEMENTS),
         ("webhooks", webhooks::STATEMENTS),
         ("notice", notice::STATEMENTS),
+        ("surveys", surveys::STATEMENTS),
+        ("host_keys", host_keys::STATEMENTS),
         ("idempotency", idempotency::STATEMENTS),
         ("media", media::STATEMENTS),
         ("retention", retention::STATEMENTS),
@@ -60,6 +65,8 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
         ("media::SELECT_UNENDED", &media::SELECT_UNENDED),
+        ("runs::DELETE_MEMBERS", &runs::DELETE_MEMBERS),
+        ("retention::DELETE_COLLECTED", &retention::DELETE_COLLECTED),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),
         ("retention::DELETE_BODIES", &retention::DELETE_BODIES),
         ("retention::DELETE_ROUTINGS", &retention::DELETE_ROUTINGS),

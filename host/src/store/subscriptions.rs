@@ -3,6 +3,7 @@
 use super::db::{Conn, on_db, sql};
 use super::error::StoreError;
 use super::rows::{Reading, json};
+use super::schedules::{self, ScheduleKey};
 use super::{Store, Wake};
 use crate::carrier::{Subscription, SubscriptionState};
 use crate::clock::Millis;
@@ -99,22 +100,27 @@ impl Store {
         carrier: &CarrierId,
         id: &SubscriptionId,
     ) -> Result<bool, StoreError> {
-        let (carrier, id) = (carrier.clone(), id.clone());
-        self.write(move |w| {
-            Box::pin(async move {
-                let gone = delete(w.conn, &carrier, &id).await?;
-                w.wakes.push(Wake::Config(Some(carrier)));
-                Ok(gone)
-            })
-        })
-        .await
+        let key = ScheduleKey { carrier: carrier.clone(), subscription: id.clone() };
+        let gone = self.write({
+            let key = key.clone();
+            move |w| {
+                Box::pin(async move {
+                    let gone = delete(w.conn, &key.carrier, &key.subscription).await?;
+                    w.wakes.push(Wake::Config(Some(key.carrier)));
+                    Ok(gone)
+                })
+            }
+        });
+        let gone = gone.await?;
+        self.forget_collected(key).await?;
+        Ok(gone)
     }
 }
 
 /// Writes a subscription, within a step.
 pub(super) async fn put(conn: &mut Conn, s: &Subscription) -> Result<(), StoreError> {
     let spec = json(&s.spec)?;
-    on_db!(conn, |c| sqlx::query(PUT_SUBSCRIPTION)
+    on_db!(&mut *conn, |c| sqlx::query(PUT_SUBSCRIPTION)
         .bind(s.carrier.as_str())
         .bind(s.id.as_str())
         .bind(spec.as_str())
@@ -125,7 +131,7 @@ pub(super) async fn put(conn: &mut Conn, s: &Subscription) -> Result<(), StoreEr
         .execute(c)
         .await?
         .rows_affected());
-    Ok(())
+    schedules::set(conn, &s.carrier, &s.id, s.spec.schedule.as_ref(), s.updated).await
 }
 
 /// Removes a subscription, within a step. Whether there was one.
@@ -134,6 +140,7 @@ pub(super) async fn delete(
     carrier: &CarrierId,
     id: &SubscriptionId,
 ) -> Result<bool, StoreError> {
+    schedules::unset(conn, carrier, id).await?;
     let gone = on_db!(conn, |c| sqlx::query(DELETE_SUBSCRIPTION)
         .bind(carrier.as_str())
         .bind(id.as_str())

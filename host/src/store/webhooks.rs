@@ -8,8 +8,10 @@ use super::db::{Rows, on_db, read_rows, sql};
 use super::error::StoreError;
 use super::hand::CHANGED_AT_ONCE;
 use super::page::{FailedFilter, FailedWebhook, Page, PageRequest};
-use super::read::{cut, floor, open};
+use super::read::{cursor, cut, floor, open};
 use super::rows::Reading;
+use super::schedules::ScheduleKey;
+use super::search::{SEARCH_ROWS, above};
 use super::{Store, Wake, destinations, subscriptions};
 use crate::carrier::{Destination, Subscription};
 use crate::clock::Millis;
@@ -22,22 +24,56 @@ pub const FAILED_PAGE_MAX: u32 = 10_000;
 /// off. It bounds how far back the look-up goes.
 const FIRST_ATTEMPT_WITHIN: i64 = 30 * 86_400_000;
 
+/// A stretch of what did not arrive, along its own index, with the parameters `$1` to `$3`. PostgreSQL finds the index by
+/// itself; SQLite takes the table, unless it is told.
+macro_rules! undelivered {
+    ($hint:expr, $join:expr) => {
+        concat!(
+            "FROM deliveries d ",
+            $hint,
+            $join,
+            "WHERE d.carrier = $1 AND d.state IN ('dead', 'failed', 'held') AND d.id > $2 AND d.id < $3 "
+        )
+    };
+}
+
+macro_rules! edge {
+    ($hint:expr) => {
+        concat!("SELECT d.id ", undelivered!($hint, ""), "ORDER BY d.id LIMIT 1 OFFSET $4")
+    };
+}
+
 /// Webhooks that did not arrive, with the parameters `$1` to `$8`.
 macro_rules! failed {
-    () => {
-        "FROM deliveries d JOIN subscriptions s ON s.carrier = d.carrier AND s.id = d.subscription \
-         LEFT JOIN attempts a ON a.carrier = d.carrier AND a.delivery = d.id AND a.number = 1 \
-         WHERE d.carrier = $1 AND d.state IN ('dead', 'failed', 'held') AND d.id > $2 AND d.id < $3 \
-         AND s.webhook_event IS NOT NULL AND COALESCE(a.started_ms, d.received_ms) >= $4 \
+    ($hint:expr) => {
+        concat!(
+            "SELECT d.id, d.subscription, s.webhook_event, COALESCE(a.started_ms, d.received_ms) AS first_ms ",
+            undelivered!(
+                $hint,
+                "JOIN subscriptions s ON s.carrier = d.carrier AND s.id = d.subscription \
+                 LEFT JOIN attempts a ON a.carrier = d.carrier AND a.delivery = d.id AND a.number = 1 "
+            ),
+            "AND s.webhook_event IS NOT NULL AND COALESCE(a.started_ms, d.received_ms) >= $4 \
          AND COALESCE(a.started_ms, d.received_ms) < $5 \
          AND (CAST($6 AS BIGINT) IS NULL OR s.webhook_event = $6) \
          AND (CAST($7 AS TEXT) IS NULL OR d.subscription = $7) ORDER BY d.id LIMIT $8"
+        )
+    };
+}
+
+/// The hint for SQLite.
+macro_rules! hint {
+    () => {
+        "INDEXED BY deliveries_undelivered "
     };
 }
 
 sql! {
-    SELECT_FAILED = concat!("SELECT d.id, d.subscription, s.webhook_event, \
-        COALESCE(a.started_ms, d.received_ms) AS first_ms ", failed!());
+    SELECT_FAILED_SQLITE = failed!(hint!());
+    SELECT_FAILED_POSTGRES = failed!("");
+    /// The last delivery that one look-up looks at.
+    FAILED_EDGE_SQLITE = edge!(hint!());
+    FAILED_EDGE_POSTGRES = edge!("");
     RETRY_ONE = "UPDATE deliveries SET state = 'pending', due_ms = $3, updated_ms = $3 \
         WHERE carrier = $1 AND id = $2 AND held_by IS NULL AND state <> 'delivered' RETURNING lane";
     /// Only a delivery of a registration that is there.
@@ -100,8 +136,9 @@ impl Store {
         id: &SubscriptionId,
         destination: &DestinationName,
     ) -> Result<bool, StoreError> {
+        let key = ScheduleKey { carrier: carrier.clone(), subscription: id.clone() };
         let (carrier, id, destination) = (carrier.clone(), id.clone(), destination.clone());
-        self.write(move |w| {
+        let gone = self.write(move |w| {
             Box::pin(async move {
                 let gone = subscriptions::delete(w.conn, &carrier, &id).await?;
                 if gone {
@@ -110,12 +147,17 @@ impl Store {
                 }
                 Ok(gone)
             })
-        })
-        .await
+        });
+        let gone = gone.await?;
+        self.forget_collected(key).await?;
+        Ok(gone)
     }
 
     /// The webhooks of registrations that are there which did not arrive and are not tried again by themselves, oldest
     /// first.
+    ///
+    /// A page may hold fewer than `page.limit`, even none, and still name a next one: one look-up looks at no more than
+    /// [`SEARCH_ROWS`] of what did not arrive.
     ///
     /// # Errors
     /// [`StoreError::Cursor`], or what the database says.
@@ -125,18 +167,29 @@ impl Store {
         filter: &FailedFilter,
         page: &PageRequest,
     ) -> Result<Page<FailedWebhook>, StoreError> {
-        let mut from = Bounds::of(filter).from;
+        let Bounds { mut from, mut until } = Bounds::of(filter);
         if let Some(after) = &page.after {
             let after = open(after)?;
             after.parse::<DeliveryId>().map_err(|_| StoreError::Cursor)?;
             from = from.max(after);
         }
         let limit = page.limit.clamp(1, FAILED_PAGE_MAX);
-        let bounds = Bounds { from, ..Bounds::of(filter) };
-        let rows: Vec<Row> = on_db!(&self.readers, |db| sqlx::query_as(SELECT_FAILED)
+        let sql = self.readers.pick(FAILED_EDGE_SQLITE, FAILED_EDGE_POSTGRES);
+        let edge: Option<(String,)> = on_db!(&self.readers, |db| sqlx::query_as(sql)
             .bind(carrier.as_str())
-            .bind(bounds.from.as_str())
-            .bind(bounds.until.as_str())
+            .bind(from.as_str())
+            .bind(until.as_str())
+            .bind(i64::from(SEARCH_ROWS) - 1)
+            .fetch_optional(db)
+            .await?);
+        if let Some((edge,)) = &edge {
+            until = above(edge);
+        }
+        let sql = self.readers.pick(SELECT_FAILED_SQLITE, SELECT_FAILED_POSTGRES);
+        let rows: Vec<Row> = on_db!(&self.readers, |db| sqlx::query_as(sql)
+            .bind(carrier.as_str())
+            .bind(from.as_str())
+            .bind(until.as_str())
             .bind(filter.from)
             .bind(filter.until)
             .bind(filter.event_id.map(i64::from))
@@ -145,7 +198,11 @@ impl Store {
             .fetch_all(db)
             .await?);
         let records = rows.iter().map(failed).collect::<Result<Vec<_>, _>>()?;
-        Ok(cut(records, limit, |one| one.id.to_string()))
+        let mut page = cut(records, limit, |one| one.id.to_string());
+        if page.next.is_none() {
+            page.next = edge.map(|(edge,)| cursor(&edge));
+        }
+        Ok(page)
     }
 
     /// Makes up to `limit` of [`Store::failed_webhooks`] due now, oldest first, and then enables their destinations where they
@@ -161,8 +218,17 @@ impl Store {
         now: Millis,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let found = self.failed_webhooks(carrier, filter, &PageRequest { limit, after: None }).await?;
-        let ids: Vec<DeliveryId> = found.items.into_iter().map(|one| one.id).collect();
+        let (mut ids, mut after): (Vec<DeliveryId>, _) = (Vec::new(), None);
+        loop {
+            let missing = limit.saturating_sub(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+            let page = PageRequest { limit: missing, after };
+            let found = self.failed_webhooks(carrier, filter, &page).await?;
+            ids.extend(found.items.into_iter().map(|one| one.id));
+            after = found.next;
+            if after.is_none() || ids.len() >= limit as usize {
+                break;
+            }
+        }
         let (mut count, mut lanes) = (0, BTreeSet::new());
         for some in ids.chunks(CHANGED_AT_ONCE) {
             let (carrier, some) = (carrier.clone(), some.to_vec());

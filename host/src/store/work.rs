@@ -264,13 +264,26 @@ impl DeliveryState {
     }
 }
 
+/// An event that waits for the next tick of a scheduled subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collected {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// What it is grouped by, as JSON.
+    pub group: String,
+    /// The bytes that it takes in a digest.
+    pub bytes: u64,
+}
+
 /// Everything that one event came to: written with the event's own new state in one transaction.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The event. This node holds it (or, for a single routing that is run again, the routing).
     pub event: Arc<Event>,
-    /// One for each subscription whose types match.
+    /// One for each subscription whose types match and that is not scheduled.
     pub routings: Vec<NewRouting>,
+    /// One for each scheduled subscription that wants the event.
+    pub collected: Vec<Collected>,
     /// Whether this is the event's first planning, or one of its routings being run again.
     pub whole_event: bool,
 }
@@ -367,15 +380,13 @@ pub enum Next {
     Failed,
 }
 
-/// A change to a destination that an attempt brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A change to a destination that is written with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DestinationEffect {
     /// The first failure after a success, or ever.
     FailingSince(Millis),
     /// The first success after failures.
     Recovered,
-    /// Send no more, for this reason.
-    Disable(String),
 }
 
 /// A carrier and one of its destinations: what has room, order and rate of its own.

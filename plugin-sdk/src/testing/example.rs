@@ -21,6 +21,8 @@ pub struct Example {
     pub settings: BTreeMap<String, String>,
     /// The look-up tables that it finds.
     pub tables: BTreeMap<String, BTreeMap<String, String>>,
+    /// Whether it gets links: [`super::SURVEY_LINK`], or else [`super::NO_LINKS`].
+    pub links: bool,
     /// What it must answer; with `None` any answer that is no failure is right.
     pub expect: Option<Outcome>,
 }
@@ -42,6 +44,8 @@ struct File {
     settings: BTreeMap<String, String>,
     #[serde(default)]
     tables: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default = "links")]
+    links: bool,
     expect: Option<Outcome>,
 }
 
@@ -51,6 +55,10 @@ fn id() -> String {
 
 fn received_ms() -> u64 {
     super::RECEIVED_MS
+}
+
+fn links() -> bool {
+    true
 }
 
 impl Example {
@@ -71,6 +79,7 @@ impl Example {
             ),
             settings: file.settings,
             tables: file.tables,
+            links: file.links,
             expect: file.expect.map(Outcome::normal),
         })
     }
@@ -94,8 +103,12 @@ impl Example {
     /// # Errors
     /// When the answer is not the expected one.
     pub fn run<A: Answer>(&self, function: impl FnOnce(&Event) -> A) -> Result<(), Mismatch> {
-        let mut fixture =
-            Fixture { settings: self.settings.clone(), tables: self.tables.clone(), ..Fixture::default() };
+        let mut fixture = Fixture {
+            settings: self.settings.clone(),
+            tables: self.tables.clone(),
+            no_links: !self.links,
+            ..Fixture::default()
+        };
         let result = fixture.run(function, &self.event);
         self.check(&Outcome::from(&result))
     }

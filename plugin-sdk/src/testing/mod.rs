@@ -1,4 +1,4 @@
-//! Runs a plugin's function natively, in an ordinary `#[test]`: settings, tables and log without Wasm or a host.
+//! Runs a plugin's function natively, in an ordinary `#[test]`: settings, tables, links and log without Wasm or a host.
 //!
 //! ```
 //! # extern crate hookyard_sdk as hookyard;
@@ -31,11 +31,18 @@ pub use outcome::{Body, Outcome, Sent, SentAttachment, SentEmail, SentFile, Sent
 /// When the events of tests were received: the first moment of 2026, UTC.
 const RECEIVED_MS: u64 = 1_767_225_600_000;
 
-/// What a plugin finds when it asks: nothing, until the test says otherwise.
+/// The link to the survey that a plugin gets in tests. `hookyard plugin test` gives the same.
+pub const SURVEY_LINK: &str = "https://hooks.example.com/s/a-link-of-tests";
+
+/// What a plugin is told in tests where there are no links. `hookyard plugin test` says the same.
+pub const NO_LINKS: &str = "this host makes no links";
+
+/// What a plugin finds when it asks: nothing but a link, until the test says otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Fixture {
     settings: BTreeMap<String, String>,
     tables: BTreeMap<String, BTreeMap<String, String>>,
+    no_links: bool,
     log: Vec<(Level, String)>,
 }
 
@@ -66,6 +73,13 @@ impl Fixture {
         value: impl Into<String>,
     ) -> Self {
         self.tables.entry(table.into()).or_default().insert(key.into(), value.into());
+        self
+    }
+
+    /// Gives no links, as a host whose operator has set no address for them.
+    #[must_use]
+    pub fn without_links(mut self) -> Self {
+        self.no_links = true;
         self
     }
 
@@ -118,4 +132,8 @@ pub(crate) fn setting(key: &str) -> Option<String> {
 
 pub(crate) fn table(table: &str, key: &str) -> Option<String> {
     CURRENT.with_borrow(|f| f.tables.get(table)?.get(key).cloned())
+}
+
+pub(crate) fn survey() -> Result<String, String> {
+    if CURRENT.with_borrow(|f| f.no_links) { Err(NO_LINKS.to_owned()) } else { Ok(SURVEY_LINK.to_owned()) }
 }

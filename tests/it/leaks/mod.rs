@@ -32,6 +32,7 @@ const PLAIN: &str = "this-stands-in-the-payload";
 /// In headers that are refused, and in bodies that cannot be read.
 const REFUSED: &str = "never-repeat-this-0d1c";
 const WRONG_KEY: &str = "hky_00112233aabbccdd_never-log-this-either";
+const SURVEY: &str = "a-surveys-token-never-logged-4be0";
 const HEADER: &str = "static-header-5f21ab";
 const BEARER: &str = "static-bearer-77ce02";
 const PASSWORD: &str = "static-password-91d3";
@@ -124,6 +125,7 @@ async fn no_secret_is_ever_shown_or_kept(data: &Data) {
     secrets.hide("the static password", PASSWORD);
     secrets.hide("what was refused", REFUSED);
     secrets.hide("the key that is none", WRONG_KEY);
+    secrets.hide("a survey's token", SURVEY);
     secrets.hide("the first admin key", &data.admin_key());
 
     let known = set_up(&mut user, &mut secrets, &sink).await;
@@ -134,6 +136,11 @@ async fn no_secret_is_ever_shown_or_kept(data: &Data) {
     let carrier = user.admin.of("acme");
     carrier.settled().await;
     everything_else(&mut user).await;
+    for method in [Method::GET, Method::POST] {
+        let said = user.admin.call(method, &format!("/s/{SURVEY}"), &[], Bytes::new()).await;
+        assert_eq!(said.status, 404);
+        user.seen.add("the page of a survey", said.body.to_string().as_bytes());
+    }
     for path in ["/metrics", "/healthz", "/readyz"] {
         let said = user.admin.get(path).await;
         user.seen.add(format!("answer to GET {path}"), said.body.to_string().as_bytes());
@@ -185,11 +192,15 @@ impl Secrets {
             hookyard::host::open_store(&config, true, hookyard::clock::Clock::system().now()).await.unwrap();
         let list = hookyard::secrets::KeyFile::in_folder(data.folder()).read().unwrap().unwrap();
         self.hide("the master key", &list.seals.to_base64());
-        let mut sealed = 0;
+        let (mut sealed, mut own) = (0, 0);
         for place in hookyard::store::sealed::PLACES.iter().filter(|place| !place.is_dispensable()) {
             for one in store.sealed(place, &Default::default(), 500).await.unwrap() {
                 let plain = list.open(&one.context, &one.bytes).unwrap();
                 let plain: Value = serde_json::from_slice(&plain).unwrap();
+                if let Some(key) = plain.as_str() {
+                    self.hide("a key of the host's own", key);
+                    own += 1;
+                }
                 for key in plain["signing"].as_array().into_iter().flatten() {
                     let secret = key["secret"].as_str().unwrap();
                     sealed += 1;
@@ -200,6 +211,7 @@ impl Secrets {
             }
         }
         assert!(sealed >= 2, "those of the destinations that are left");
+        assert_eq!(own, 1, "the key that signs links");
         store.close().await.unwrap();
     }
 }

@@ -68,14 +68,15 @@ impl Bed {
         }
     }
 
-    /// Checks that the searches for what has ended walk along its index, whatever else the tables hold.
-    pub(crate) async fn ended_have_their_index(&self) {
+    /// Checks that the statements of a module whose name has `part` in it (`count` of them) walk along an index, whatever else
+    /// the tables hold.
+    pub(crate) async fn walk_along(&self, index: &str, module: &str, part: &str, count: usize) {
         let kind = if matches!(self, Self::Sqlite(_)) { "sqlite" } else { "postgres" };
         let searches: Vec<_> = hookyard::store::statements(kind)
             .into_iter()
-            .filter(|(name, _)| name.starts_with("search::") && name.contains("_ENDED_"))
+            .filter(|(name, _)| name.starts_with(module) && name.contains(part))
             .collect();
-        assert_eq!(searches.len(), 4);
+        assert_eq!(searches.len(), count);
         for (name, sql) in searches {
             let plan: Vec<String> = match self {
                 Self::Sqlite(folder) => {
@@ -100,8 +101,29 @@ impl Bed {
                     rows.iter().map(|row| sqlx::Row::get(row, 0)).collect()
                 }
             };
-            assert!(plan.iter().any(|line| line.contains("deliveries_ended")), "{name}: {plan:#?}");
+            assert!(plan.iter().any(|line| line.contains(index)), "{name}: {plan:#?}");
         }
+    }
+
+    /// Writes `many` deliveries of the subscription `main` to `crm`, in the order of their numbers; `state` makes a state of the
+    /// number `n`.
+    pub(crate) async fn write_deliveries(&self, many: i64, state: &str) {
+        let insert = |numbers: &str, hex: &str| {
+            format!(
+                "INSERT INTO deliveries (carrier, id, event, event_type, received_ms, subscription, place, lane, state, \
+                 attempts, due_ms, updated_ms, last_error) {numbers} SELECT 'acme', '019a15a9-0000-7000-8000-' || {hex}, \
+                 'e', 'case.closed', {at}, 'main', 0, 'acme/crm', {state}, 1, {at}, {at}, NULL FROM numbers",
+                at = T0.0,
+            )
+        };
+        let last = many - 1;
+        let recursive = format!(
+            "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})"
+        );
+        let series = format!("WITH numbers (n) AS (SELECT generate_series(0, {last}))");
+        self.run(&insert(&recursive, "printf('%012x', n)"), &insert(&series, "lpad(to_hex(n), 12, '0')"))
+            .await;
+        self.run("SELECT 1", "ANALYZE deliveries").await;
     }
 
     pub(crate) fn config(&self) -> StoreConfig {
@@ -265,7 +287,7 @@ pub(crate) fn routing(deliveries: Vec<NewDelivery>) -> NewRouting {
 }
 
 pub(crate) fn whole(e: &Arc<Event>, routings: Vec<NewRouting>) -> Plan {
-    Plan { event: Arc::clone(e), routings, whole_event: true }
+    Plan { event: Arc::clone(e), routings, collected: Vec::new(), whole_event: true }
 }
 
 pub(crate) fn attempt(d: &NewDelivery, number: u32, next: Next) -> NewAttempt {

@@ -80,7 +80,7 @@ pub(super) async fn a_dead_nodes_work_is_taken_over(bed: &Bed) {
         assert_eq!(store.claim_events(&acme, 9).await.unwrap().len(), 0);
     }
     let taken = store.take_over(T0.plus(LEASE + Duration::from_millis(1))).await.unwrap();
-    assert_eq!(taken, TakenOver { nodes: 1, events: 1, routings: 1, deliveries: 1 });
+    assert_eq!(taken, TakenOver { nodes: 1, events: 1, routings: 1, deliveries: 1, runs: 0 });
     assert_eq!(store.claim_events(&acme, 9).await.unwrap()[0].event, unrouted);
     let claimed = store.claim_deliveries(&lane("crm"), T0, 9).await.unwrap();
     assert_eq!((claimed.len(), &claimed[0].id), (1, &d.id));
@@ -152,7 +152,7 @@ pub(super) async fn routings_run_again(bed: &Bed) {
     let d = delivery(&e, 0, "crm", true);
     let mut again = routing(vec![d.clone()]);
     again.tries = 2;
-    let p = Plan { event: e.clone(), routings: vec![again], whole_event: false };
+    let p = Plan { event: e.clone(), routings: vec![again], collected: Vec::new(), whole_event: false };
     plan(&store, p.clone()).await.unwrap();
     assert!(matches!(plan(&store, p).await, Err(HeldError::Lost)));
     let routings = store.routings(&e.carrier, &e.id).await.unwrap();
@@ -190,7 +190,7 @@ pub(super) async fn a_delivery_that_stands_already_stays(bed: &Bed) {
         .iter()
         .map(|(e, d)| {
             let routings = vec![routing(vec![d.clone()])];
-            begin_plan(&store, Plan { event: e.clone(), routings, whole_event: false })
+            begin_plan(&store, Plan { event: e.clone(), routings, collected: Vec::new(), whole_event: false })
         })
         .collect();
     assert_eq!(accepted.await.unwrap().unwrap(), [Acceptance::First]);

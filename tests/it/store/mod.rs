@@ -8,8 +8,10 @@ mod model;
 mod notices;
 mod reading;
 mod recover;
+mod schedules;
 mod schema;
 mod setup;
+mod surveys;
 mod way;
 mod webhooks;
 
@@ -86,11 +88,21 @@ contract! {
     hand::what_waits_is_cancelled_in_bulk,
     recover::five_thousand_failures_are_recovered_exactly_once,
     notices::a_destination_that_is_disabled_is_told_once,
+    surveys::a_survey_steps_forward_and_tells_each_step_once,
+    surveys::what_is_left_is_told_once_by_whoever_looks,
+    surveys::a_key_of_the_hosts_own_is_the_first_one_that_came,
     hand::a_parked_routing_is_run_again,
     hand::retention_leaves_open_work,
     webhooks::a_webhook_and_its_destination_come_and_go_together,
     webhooks::failures_are_those_of_registrations_by_their_first_attempt,
     webhooks::a_retry_enables_the_destination,
+    webhooks::a_look_up_of_failures_is_bounded_and_goes_on,
+    schedules::what_is_collected_is_in_one_digest,
+    schedules::a_run_has_one_holder,
+    schedules::a_dead_nodes_run_is_gone_on_with,
+    schedules::what_is_committed_late_is_in_the_next_digest,
+    schedules::what_waits_for_a_tick_is_kept,
+    schedules::what_was_deleted_is_forgotten,
     schema::every_statement_prepares,
     schema::an_unknown_schema_is_refused,
 }

@@ -136,25 +136,10 @@ pub(super) async fn a_search_is_bounded_and_goes_on(bed: &Bed) {
     let acme = "acme".parse().unwrap();
     let many = i64::from(SEARCH_ROWS) * 2 + 1;
     // All delivered but the oldest, which is dead, and the one in the middle, which is held.
-    let insert = |numbers: &str, hex: &str| {
-        format!(
-            "INSERT INTO deliveries (carrier, id, event, event_type, received_ms, subscription, place, lane, state, \
-             attempts, due_ms, updated_ms, last_error) {numbers} SELECT 'acme', '019a15a9-0000-7000-8000-' || {hex}, 'e', \
-             'case.closed', {at}, 'main', 0, 'acme/crm', \
-             CASE n WHEN 0 THEN 'dead' WHEN {middle} THEN 'held' ELSE 'delivered' END, 1, {at}, {at}, NULL FROM numbers",
-            at = T0.0,
-            middle = many / 2,
-        )
-    };
-    let last = many - 1;
-    let recursive = format!(
-        "WITH RECURSIVE numbers (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})"
-    );
-    let series = format!("WITH numbers (n) AS (SELECT generate_series(0, {last}))");
-    bed.run(&insert(&recursive, "printf('%012x', n)"), &insert(&series, "lpad(to_hex(n), 12, '0')")).await;
-    bed.run("SELECT 1", "ANALYZE deliveries").await;
+    let state = format!("CASE n WHEN 0 THEN 'dead' WHEN {} THEN 'held' ELSE 'delivered' END", many / 2);
+    bed.write_deliveries(many, &state).await;
 
-    bed.ended_have_their_index().await;
+    bed.walk_along("deliveries_ended", "search::", "_ENDED_", 4).await;
 
     for order in [Order::Newest, Order::Oldest] {
         let walk = async |states: &[DeliveryState]| {

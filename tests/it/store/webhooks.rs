@@ -7,6 +7,7 @@ use hookyard::clock::Millis;
 use hookyard::store::Store;
 use hookyard::store::error::StoreError;
 use hookyard::store::page::{FailedFilter, PageRequest};
+use hookyard::store::search::SEARCH_ROWS;
 use hookyard::store::work::{DeliveryState, NewAttempt, Next};
 
 use super::bed::*;
@@ -83,6 +84,32 @@ pub(super) async fn failures_are_those_of_registrations_by_their_first_attempt(b
     let wrong = PageRequest { limit: 2, after: Some("nonsense".to_owned()) };
     let refused = store.failed_webhooks(&carrier, &since(Millis(0)), &wrong).await;
     assert!(matches!(refused, Err(StoreError::Cursor)), "{refused:?}");
+}
+
+pub(super) async fn a_look_up_of_failures_is_bounded_and_goes_on(bed: &Bed) {
+    let store = bed.furnished().await;
+    let (subscription, destination) = webhook("main", 14);
+    let carrier = subscription.carrier.clone();
+    store.put_webhook(subscription, destination).await.unwrap();
+    // Only the newest is a registration's: the others are of a subscription that is none, and gone.
+    let many = i64::from(SEARCH_ROWS) + 1;
+    bed.write_deliveries(many, "CASE WHEN n % 2 = 0 THEN 'dead' ELSE 'failed' END").await;
+    let others = format!(
+        "UPDATE deliveries SET subscription = 'other' WHERE id < '019a15a9-0000-7000-8000-{:012x}'",
+        many - 1
+    );
+    bed.run(&others, &others).await;
+    bed.walk_along("deliveries_undelivered", "webhooks::", "FAILED_EDGE_", 1).await;
+    bed.walk_along("deliveries_undelivered", "webhooks::", "SELECT_FAILED_", 1).await;
+
+    let page = PageRequest { limit: 5, after: None };
+    let first = store.failed_webhooks(&carrier, &since(Millis(0)), &page).await.unwrap();
+    assert_eq!(first.items.len(), 0);
+    let page = PageRequest { after: first.next, ..page };
+    let second = store.failed_webhooks(&carrier, &since(Millis(0)), &page).await.unwrap();
+    assert_eq!((second.items.len(), second.next), (1, None));
+    // A retry goes on by itself.
+    assert_eq!(store.retry_webhooks(&carrier, &since(Millis(0)), T0, 100).await.unwrap(), 1);
 }
 
 pub(super) async fn a_retry_enables_the_destination(bed: &Bed) {

@@ -68,7 +68,7 @@ async fn routed(bench: &Bench) -> DeliveryId {
         deliveries: Vec::new(),
         ..good.clone()
     };
-    let plan = Plan { event, routings: vec![good, parked], whole_event: true };
+    let plan = Plan { event, routings: vec![good, parked], collected: Vec::new(), whole_event: true };
     let (done, planned) = tokio::sync::oneshot::channel();
     bench.store.plan(plan, Box::new(move |result| drop(done.send(result))));
     planned.await.unwrap().unwrap();

@@ -5,13 +5,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use hookyard_sdk::template::{Template, TemplateError};
 use serde_json::Value;
 
 use crate::catalogue::{Field, FieldKind};
 
 /// The longest `PGP_KEY`, in bytes of base64.
 const PGP_KEY_BYTES: usize = 64 << 10;
-/// The longest template or plain text, in bytes.
+/// The longest plain text, in bytes.
 const TEXT_BYTES: usize = 1_024;
 /// How many mail addresses one registration may have.
 const ADDRESSES: usize = 50;
@@ -41,9 +42,9 @@ pub(super) enum FieldError {
     Pgp(&'static str),
     /// The template does not hold.
     #[error(
-        "{why}, at character {at}; it takes text with `${{path}}` for values of the case, such as `${{caseData.brand}}/${{partialId}}`"
+        "{0}; it takes text with `${{path}}` for values of the case, such as `${{caseData.brand}}/${{partialId}}`"
     )]
-    Template { at: usize, why: &'static str },
+    Template(TemplateError),
     /// The schedule is none.
     #[error("it takes `daily HH:MM` or `weekly DAY HH:MM` with `mon` to `sun`, such as `weekly mon 02:30`")]
     Schedule,
@@ -101,36 +102,9 @@ fn pgp_key(text: &str) -> Result<(), FieldError> {
     if is_key { Ok(()) } else { Err(FieldError::Pgp("does not begin with a public key")) }
 }
 
-/// Literal text and `${path}`. Values are made safe when they are filled in; the template's own text is safe from the start.
+/// The name of a file: what the template engine takes.
 fn template(text: &str) -> Result<(), FieldError> {
-    sized(text, "template_bytes", TEXT_BYTES)?;
-    let wrong = |offset: usize, why| FieldError::Template { at: text[..offset].chars().count() + 1, why };
-    if text.trim().is_empty() {
-        return Err(wrong(0, "it is empty"));
-    }
-    if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control() || *c == '\\') {
-        return Err(wrong(at, "it has a control character or `\\`"));
-    }
-    let mut at = 0;
-    for part in text.split('/') {
-        if part == "." || part == ".." || (part.is_empty() && text.len() > 1) {
-            return Err(wrong(at, "it has an empty part, `.` or `..` in the path"));
-        }
-        at += part.len() + 1;
-    }
-    let mut rest = 0;
-    while let Some(found) = text[rest..].find("${") {
-        let start = rest + found;
-        let end = text[start..].find('}').ok_or_else(|| wrong(start, "`${` is not closed"))? + start;
-        let named = |key: &str| {
-            !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        };
-        if !text[start + 2..end].split('.').all(named) {
-            return Err(wrong(start, "`${…}` does not hold a path of names with `.` between them"));
-        }
-        rest = end + 1;
-    }
-    Ok(())
+    Template::parse(text).map(drop).map_err(FieldError::Template)
 }
 
 /// One address, or an array of them.

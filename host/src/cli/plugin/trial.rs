@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use hookyard_sdk::testing::{Example, Outcome as Expected};
+use hookyard_sdk::testing::{Example, NO_LINKS, Outcome as Expected, SURVEY_LINK};
 
 use super::answer;
 use super::diff;
 use crate::carrier::{DestinationKind, Limits, OnFault};
 use crate::clock::Millis;
 use crate::event::{DestinationName, Event};
-use crate::plugin::{Chain, Content, Fault, Link, Outcome, Program, Ran, Run, Runtime};
+use crate::plugin::{Chain, Content, Fault, Link, Linked, Outcome, PageLinks, Program, Ran, Run, Runtime};
 
 /// Runs of each example: the first shows the answer, the cost is the median of all.
 const RUNS: usize = 9;
@@ -38,6 +38,16 @@ pub(super) struct Trial {
     pub(super) program: Arc<Program>,
     /// Destinations that the plugin may name, besides those that the examples expect.
     pub(super) granted: Vec<Grant>,
+}
+
+/// The links that an example's plugin gets, if it gets any: those of the SDK's own tests.
+#[derive(Debug)]
+struct TestLinks(bool);
+
+impl PageLinks for TestLinks {
+    fn survey(&self, _: Linked<'_>) -> Result<String, String> {
+        if self.0 { Ok(SURVEY_LINK.to_owned()) } else { Err(NO_LINKS.to_owned()) }
+    }
 }
 
 /// One example's result.
@@ -128,6 +138,7 @@ impl Trial {
         }
         Ok(Chain {
             carrier: "test".parse()?,
+            subscription: "test".parse()?,
             links: vec![Link {
                 plugin: "plugin".parse()?,
                 version: 1,
@@ -136,6 +147,7 @@ impl Trial {
             }],
             settings: Arc::new(example.settings.clone()),
             tables: Arc::new(tables),
+            pages: Arc::new(TestLinks(example.links)),
             destinations: granted.into(),
             on_fault: OnFault::Hold,
         })

@@ -6,6 +6,7 @@ use super::*;
 fn imports_are_judged_by_name_and_version() {
     for good in [
         "hookyard:plugin/log@1.0.0",
+        "hookyard:plugin/links@1.0.0",
         "hookyard:plugin/types@1.0.3",
         "wasi:cli/environment@0.2.0",
         "wasi:filesystem/preopens@0.2.6",

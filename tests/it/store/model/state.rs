@@ -200,10 +200,6 @@ impl Model {
                     target.failing_since.get_or_insert(*at);
                 }
                 DestinationEffect::Recovered => target.failing_since = None,
-                DestinationEffect::Disable(reason) if target.state == DestinationState::Enabled => {
-                    (target.state, target.reason) = (DestinationState::Disabled, Some(reason.clone()));
-                }
-                DestinationEffect::Disable(_) => {}
             }
         }
         Ok(())
@@ -360,6 +356,7 @@ impl Model {
             events: self.events.values_mut().map(|e| release(&mut e.held)).sum(),
             routings: self.routings.values_mut().map(|r| release(&mut r.held)).sum(),
             deliveries: self.deliveries.values_mut().map(|d| release(&mut d.held)).sum(),
+            runs: 0,
         }
     }
 

@@ -189,7 +189,7 @@ impl Walk {
             let tries = routings[&(event.clone(), subscription.clone())].plan.tries + 1;
             let event = self.model.events[&event].event.clone();
             let again = self.new_routing(&event, subscription, tries);
-            return Some(Plan { event, routings: vec![again], whole_event: false });
+            return Some(Plan { event, routings: vec![again], collected: Vec::new(), whole_event: false });
         }
         let events = self.model.events.clone();
         let event = self.pick(&events, |e| e.open && e.held == Some(me))?;
@@ -219,7 +219,6 @@ impl Walk {
         let effect = match self.below(8) {
             0 => Some(DestinationEffect::FailingSince(self.now)),
             1 => Some(DestinationEffect::Recovered),
-            2 => Some(DestinationEffect::Disable("410 Gone".to_owned())),
             _ => None,
         };
         a.destination = effect.map(|effect| (plan.destination.clone(), effect));
