@@ -129,6 +129,11 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
+/// The operating system's randomness, for the encryption of files. Its kind of generator is the one that the library takes.
+pub fn os_rng() -> rand_core_06::OsRng {
+    rand_core_06::OsRng
+}
+
 /// A random number from 0 (included) to 1 (excluded), for the spread of waits.
 pub fn jitter() -> f64 {
     use rand::RngExt;

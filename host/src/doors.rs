@@ -3,23 +3,30 @@
 
 mod tester;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use crate::api::state::{
-    Activated, Checks, Handshaker, PluginAdmin, PluginAdminError, Unfit, Unopened, Uploaded,
+    Activated, Checks, DropBox, DropBoxError, Handshaker, PluginAdmin, PluginAdminError, Unfit, Unopened,
+    Uploaded,
 };
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, LimitsSpec, MediaCeiling, MediaRules, Owner, SubscriptionSpec,
+    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner,
+    SubscriptionSpec,
 };
 use crate::clock::{self, Clock};
-use crate::deliver::{AddressPolicy, Target, sign};
-use crate::event::{Event, PluginName};
+use crate::deliver::drop::{DropError, DropFolder};
+use crate::deliver::email::MailRules;
+use crate::deliver::{AddressPolicy, Target, sftp, sign};
+use crate::event::{CarrierId, Event, PluginName};
 use crate::ingest::Intake;
 use crate::matching::Order;
+use crate::pgp::PgpKeys;
 use crate::retry::Policy;
 use crate::router::Router;
 use crate::router::registry::{self, RegistryError};
@@ -46,8 +53,14 @@ pub(crate) struct Rules {
     pub(crate) master: MasterKeys,
     /// Where destinations may be.
     pub(crate) addresses: AddressPolicy,
+    /// Which mails may be sent.
+    pub(crate) mail: Arc<MailRules>,
+    /// When keys that expire are too old.
+    pub(crate) clock: Clock,
     /// What no carrier can go beyond in what is fetched for it.
     pub(crate) media: MediaCeiling,
+    /// Whether this host has a drop folder.
+    pub(crate) drop: bool,
 }
 
 /// Test deliveries under way at once.
@@ -103,6 +116,30 @@ impl PluginAdmin for Doors {
     }
 }
 
+impl DropBox for DropFolder {
+    fn list(
+        &self,
+        carrier: CarrierId,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DropFile>, DropBoxError>> {
+        Box::pin(async move { Ok(DropFolder::list(self, &carrier, after, limit).await?) })
+    }
+
+    fn delete(&self, carrier: CarrierId, path: String) -> BoxFuture<'_, Result<bool, DropBoxError>> {
+        Box::pin(async move { Ok(DropFolder::delete(self, &carrier, &path).await?) })
+    }
+}
+
+impl From<DropError> for DropBoxError {
+    fn from(error: DropError) -> Self {
+        match error {
+            DropError::Path(_) | DropError::Hidden { .. } => Self::Path(error.to_string()),
+            error => Self::Host(error.to_string()),
+        }
+    }
+}
+
 impl From<registry::Activated> for Activated {
     fn from(one: registry::Activated) -> Self {
         let warnings = one.elsewhere.iter().map(ToString::to_string).collect();
@@ -127,7 +164,15 @@ impl From<RegistryError> for PluginAdminError {
 
 impl Checks for Rules {
     fn destination(&self, spec: &DestinationSpec, secrets: &DestinationSecrets) -> Result<(), Unfit> {
-        Target::check(spec, secrets, &self.addresses).map_err(|why| Unfit::new(why.field(), why))
+        Target::check(spec, secrets, &self.addresses)
+            .and_then(|()| self.mail.admits(spec))
+            .map_err(|why| Unfit::new(why.field(), why))?;
+        if !self.drop && spec.sftp.as_ref().is_some_and(|sftp| sftp.hosted) {
+            let why = "this host has no drop folder: its operator sets `hosted = true` in `[drop]`";
+            return Err(Unfit::new("sftp.hosted", why));
+        }
+        let keys = PgpKeys::read(&spec.pgp_keys).map_err(|why| Unfit::new("pgp_keys", why))?;
+        keys.check_at(self.clock.now()).map_err(|why| Unfit::new("pgp_keys", why))
     }
 
     fn subscription(&self, spec: &SubscriptionSpec) -> Result<(), Unfit> {
@@ -164,6 +209,14 @@ impl Checks for Rules {
 
     fn public_key(&self, secret: &str) -> Option<String> {
         sign::public_key(secret).ok()
+    }
+
+    fn login_key(&self) -> String {
+        sftp::keys::generate(clock::random_bytes())
+    }
+
+    fn public_half(&self, login: &Login) -> Option<(String, String)> {
+        sftp::keys::public_half(login).map(|half| (half.key, half.fingerprint))
     }
 
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8> {

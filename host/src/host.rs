@@ -2,6 +2,8 @@
 //!
 //! Whatever a test wants to replace is an argument: the listener, the clock, the configuration.
 
+mod drop;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -13,16 +15,19 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use futures_util::future::BoxFuture;
+
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use self::drop::FollowedKeys;
 use crate::api::problem::{Code, Problem};
+use crate::api::state::DropBox;
 use crate::api::{self, ApiLimits, ApiParts, ApiState, KeyRing, auth};
 use crate::carrier::Role;
 use crate::catalogue::CatalogueError;
 use crate::clock::{self, Clock, Millis};
-use crate::config::Config;
+use crate::config::{Config, MailConfigError};
+use crate::deliver::drop::{DropError, DropFolder};
 use crate::deliver::{AddressPolicy, MediaParts, Sender, SenderParts};
 use crate::doors::{Doors, Rules};
 use crate::event::{NodeId, time_ordered};
@@ -70,6 +75,12 @@ pub enum StartError {
     /// The catalogue of event types.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// What is set up for mails.
+    #[error(transparent)]
+    Mail(#[from] MailConfigError),
+    /// The drop folder.
+    #[error("the drop folder (`drop.folder`, `drop.keys`) cannot be used: {0}")]
+    Drop(DropError),
     /// The HTTP client.
     #[error("deliveries cannot be sent: {0}")]
     Deliver(String),
@@ -85,6 +96,7 @@ pub struct Host {
     runtime: Runtime,
     first_key: Option<PathBuf>,
     metrics: Metrics,
+    sender: Sender,
 }
 
 /// Opens the store that the configuration names, as a node of its own.
@@ -188,20 +200,31 @@ impl Host {
         };
         let proxy = config.deliver.proxy().map_err(|e| StartError::Deliver(e.to_string()))?;
         let shelf = Arc::new(router::tokens::Shelf::new(store.clone(), master.clone()));
+        let mail = Arc::new(config.mail.load()?);
+        let drop_folder =
+            config.drop.settings(data).map(DropFolder::open).transpose().map_err(StartError::Drop)?;
         let (life, metrics) = (Lifecycle::default(), Metrics::default());
         let media = media_parts(config, &clock, &life, &metrics)?;
-        let parts = SenderParts { proxy, shelf: Some(shelf), media: Some(media), ..SenderParts::default() };
+        let parts = SenderParts {
+            proxy,
+            shelf: Some(shelf),
+            sftp: config.sftp.limits(),
+            media: Some(media),
+            mail: mail.clone(),
+            drop: drop_folder.clone(),
+            ..SenderParts::default()
+        };
         let sender = Sender::with(&addresses, parts).map_err(|e| StartError::Deliver(e.to_string()))?;
         let keys = KeyRing::default();
         let router = Router::start(router::Parts {
             store: store.clone(),
             runtime: runtime.clone(),
-            sender,
+            sender: sender.clone(),
             master: master.clone(),
             addresses: addresses.clone(),
             ceiling,
             pages: Arc::new(links.clone()),
-            keys: Arc::new(FollowedKeys { ring: keys.clone(), store: store.clone() }),
+            keys: Arc::new(FollowedKeys::new(keys.clone(), store.clone(), drop_folder.clone())),
             clock: clock.clone(),
             life: life.clone(),
             metrics: metrics.clone(),
@@ -222,6 +245,9 @@ impl Host {
                 () = watch => Ok(()),
             }
         });
+        if let Some(folder) = &drop_folder {
+            life.spawn("drop folder", drop::clear_up(folder.clone(), clock.clone(), life.soft().clone()));
+        }
         let doors = Arc::new(Doors::new(router.clone(), clock.clone(), &config.server.public_url));
         let body_time = Duration::from_millis(config.server.body_ms);
         let surveys = survey::router(SurveyParts {
@@ -237,9 +263,17 @@ impl Host {
             keys,
             intake: doors.clone(),
             plugins: doors.clone(),
-            checks: Arc::new(Rules { master, addresses, media: config.media.ceiling() }),
+            checks: Arc::new(Rules {
+                master,
+                addresses,
+                mail,
+                clock: clock.clone(),
+                drop: drop_folder.is_some(),
+                media: config.media.ceiling(),
+            }),
             tester: doors.clone(),
             handshaker: doors,
+            drop: drop_folder.map(|folder| Arc::new(folder) as Arc<dyn DropBox>),
             catalogue,
             clock,
             limits: ApiLimits {
@@ -273,7 +307,7 @@ impl Host {
         };
         life.spawn("api", server.run(listener));
         tracing::info!(%address, store = store.kind(), threads = config.plugin_threads(), "the host is up");
-        Ok(Self { address, life, router, store, runtime, first_key, metrics })
+        Ok(Self { address, life, router, store, runtime, first_key, metrics, sender })
     }
 
     /// Where it listens.
@@ -305,6 +339,7 @@ impl Host {
     pub async fn stop(self, soft: Duration, hard: Duration, hurry: impl Future<Output = ()>) -> bool {
         self.router.halt();
         let finished = self.life.stop(soft, hard, hurry).await;
+        self.sender.close().await;
         // It waits for its threads, and a tokio thread must not.
         let runtime = self.runtime;
         if tokio::task::spawn_blocking(move || runtime.stop()).await.is_err() {
@@ -314,19 +349,6 @@ impl Host {
             tracing::warn!(%why, "the store was not closed in order; the next start takes over");
         }
         finished
-    }
-}
-
-/// The API's keys, as the agreement follows them.
-#[derive(Debug)]
-struct FollowedKeys {
-    ring: KeyRing,
-    store: Store,
-}
-
-impl router::agreement::Keys for FollowedKeys {
-    fn reload(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(self.ring.reload(&self.store))
     }
 }
 

@@ -34,6 +34,9 @@ pub mod deliver;
 
 pub mod retry;
 
+// What files are encrypted to on their way out.
+pub mod pgp;
+
 // The page behind the links that plugins send to customers.
 pub mod survey;
 

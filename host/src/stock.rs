@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn every_stock_plugin_is_small_with_a_small_stack_below_its_data() {
         let names: Vec<&str> = all().iter().map(|stock| stock.name).collect();
-        assert_eq!(names, ["envelope", "filter", "redact", "route", "survey", "transcript"]);
+        assert_eq!(names, ["envelope", "filter", "media", "redact", "route", "survey", "transcript"]);
         for stock in all() {
             let size = stock.bytes.len();
             let larger = LARGER.iter().find(|(name, _)| *name == stock.name);

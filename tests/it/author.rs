@@ -270,7 +270,10 @@ async fn without_a_host_a_key_or_a_component_the_error_says_what_is_missing() {
         "{nothing}"
     );
     let unknown = plugin(&["test", "--stock", "filters"]).await.badly();
-    assert!(unknown.contains("there are envelope, filter, redact, route"), "{unknown}");
+    assert!(
+        unknown.contains("there are envelope, filter, media, redact, route, survey, transcript"),
+        "{unknown}"
+    );
 
     let no_examples = plugin(&["test", file]).await.badly();
     assert!(

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hookyard::clock::Clock;
+use hookyard::config::Config;
 use hookyard_tests::data::Data;
 use hookyard_tests::guests;
 use hookyard_tests::host::{T0, TestHost};
@@ -115,18 +116,28 @@ async fn what_a_plugin_puts_off_is_sent_at_that_moment(data: &Data) {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_not_available_is_said_and_never_silent() {
+async fn a_relay_that_the_operator_took_away_is_said_and_never_silent() {
     let data = Data::sqlite().await;
     let sink = Sink::start().await;
-    let host = TestHost::with(&data, Clock::system(), |config| config.plugins.wall_ms_max = 60_000).await;
+    let with_relay = |config: &mut Config| {
+        config.plugins.wall_ms_max = 60_000;
+        config.mail.relay = "smtp.example.com".to_owned();
+        config.mail.from = "events@host.example".to_owned();
+    };
+    let host = TestHost::with(&data, Clock::system(), with_relay).await;
     let acme = host.admin.carrier("acme").await;
-    acme.api.put(&acme.path("destinations/mail"), &json!({ "kind": "email" })).await.ok();
+    let office = json!({ "kind": "email", "email": { "to": ["a@b.test"] } });
+    acme.api.put(&acme.path("destinations/mail"), &office).await.ok();
+    host.leave().await;
+    let host = TestHost::with(&data, Clock::system(), |config| config.plugins.wall_ms_max = 60_000).await;
+    let acme = acme.at(&host.admin);
     acme.destination("claims", &sink, json!({})).await;
     acme.plugin("p", guests::HOSTILE, "?wall_ms=20000").await;
     acme.subscription("main", json!({ "plugins": ["p"], "destinations": ["mail", "claims"] })).await;
     acme.post("mail", &json!({ "do": "mail", "with": "mail" })).await;
     let dead = acme.delivery_in("mail", "dead").await;
-    assert_eq!(dead["last_error"], "destination kind not available: email", "{dead:#}");
+    let gone = "email.relay: the operator has none (`mail.relay`), so it takes one of the carrier's own";
+    assert_eq!(dead["last_error"], gone, "{dead:#}");
     // Nor can it be forwarded to; the other destination of the subscription is.
     acme.post("forwarded", &json!({ "do": "nothing" })).await;
     let both = |event: &serde_json::Value| {
@@ -136,7 +147,7 @@ async fn a_kind_that_is_not_available_is_said_and_never_silent() {
     let event = acme.event_when("forwarded", "two that have ended", both).await;
     for delivery in event["routings"][0]["deliveries"].as_array().unwrap() {
         if delivery["destination"] == "mail" {
-            assert_eq!(delivery["last_error"], "destination kind not available: email", "{delivery:#}");
+            assert_eq!(delivery["last_error"], gone, "{delivery:#}");
             assert_eq!(delivery["state"], "dead");
         } else {
             assert_eq!(delivery["state"], "delivered");

@@ -315,7 +315,9 @@ async fn what_cannot_be_asked_is_refused_with_what_to_change() {
         let problem = acme.api.put(&path, &body).await.problem(422, "invalid_body");
         assert_eq!(problem["field"], field, "{problem:#}");
     }
-    let mail = json!({ "kind": "email", "handshake": { "origin": ORIGIN } });
+    let email =
+        json!({ "to": ["a@b.example"], "from": "a@b.example", "relay": { "host": "smtp.example.com" } });
+    let mail = json!({ "kind": "email", "email": email, "handshake": { "origin": ORIGIN } });
     assert_eq!(acme.api.put(&path, &mail).await.problem(422, "invalid_body")["field"], "handshake");
     acme.api.get(&path).await.problem(404, "not_found");
     acme.destination("claims", &sink, json!({})).await;

@@ -6,7 +6,9 @@
 mod deliver;
 mod door;
 mod hostile;
+mod pgp;
 mod plugin;
+mod sftp;
 mod store;
 mod transcript;
 
@@ -18,6 +20,8 @@ mod auth;
 mod changes;
 mod conversation;
 mod disabled;
+mod drop;
+mod email;
 mod faults;
 mod handshake;
 mod ingest;

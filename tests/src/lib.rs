@@ -13,6 +13,12 @@ pub mod clamd;
 
 pub mod data;
 
+pub mod drop_server;
+
+pub mod exim;
+
+pub mod gnupg;
+
 pub mod host;
 
 pub mod generated;
@@ -25,7 +31,13 @@ pub mod postgres;
 
 pub mod proxy;
 
+pub mod relay;
+
 pub mod sink;
+
+pub mod smtp;
+
+pub mod sshd;
 
 pub mod tls;
 

@@ -49,6 +49,12 @@ impl Authority {
         (certificate.pem(), key.serialize_pem())
     }
 
+    /// A server's certificate and its private key, as PEM.
+    pub fn for_server(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.issue(&[name], ExtendedKeyUsagePurpose::ServerAuth);
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// A server that is `localhost` and takes every client.
     pub fn server(&self) -> ServerConfig {
         self.serve(None)

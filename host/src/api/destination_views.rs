@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::destination_auth::{AuthBody, AuthView};
+use super::destination_login::{LoginBody, LoginView};
 use super::handshakes::HandshakeView;
 use super::problem::{Code, Problem};
 use super::state::{Checks, TestError, Unfit};
@@ -17,7 +18,7 @@ use crate::carrier::destination::secrets_context;
 use crate::carrier::destination::{DestinationSecrets, HttpMethod, SigningSecret};
 use crate::carrier::handshake::HandshakeSpec;
 use crate::carrier::{
-    Destination, DestinationKind, DestinationSpec, DestinationState, EmailSpec, Login, SftpSpec, Tls,
+    Destination, DestinationKind, DestinationSpec, DestinationState, EmailSpec, SftpSpec, Tls,
 };
 use crate::clock::Millis;
 use crate::event::{CarrierId, DestinationName};
@@ -74,7 +75,7 @@ pub struct DestinationBody {
     pub pgp_keys: Vec<String>,
     /// What a login to a mail relay or an SFTP server proves itself with. Never shown. Absent: as before; `{}`: none.
     #[serde(default)]
-    pub login: Option<Login>,
+    pub login: Option<LoginBody>,
     /// For `email`: the private key of DKIM signatures, as PEM (RSA or ed25519). Never shown. Absent: as before; empty: none.
     #[serde(default)]
     #[schema(write_only)]
@@ -114,7 +115,7 @@ impl DestinationBody {
             secrets.tls = Some(tls).filter(|tls| *tls != Tls::default());
         }
         if let Some(login) = self.login {
-            secrets.login = Some(login).filter(|login| *login != Login::default());
+            secrets.login = login.login(checks)?;
         }
         if let Some(key) = self.dkim_key {
             secrets.dkim_key = Some(key).filter(|key| !key.is_empty());
@@ -234,7 +235,7 @@ pub struct DestinationView {
     pub tls: Option<Tls>,
     /// What a login proves itself with; in the place of every secret stands `***`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub login: Option<Login>,
+    pub login: Option<LoginView>,
     /// `***` when mails are signed with a key of the carrier's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dkim_key: Option<String>,
@@ -293,7 +294,7 @@ impl DestinationView {
             auth: secrets.auth.as_ref().map(AuthView::of),
             shared_secret: secrets.shared_secret.as_ref().map(|_| MASK.to_owned()),
             tls: secrets.tls.as_ref().map(Tls::masked),
-            login: secrets.login.as_ref().map(Login::masked),
+            login: secrets.login.as_ref().map(|login| LoginView::of(login, checks)),
             dkim_key: secrets.dkim_key.as_ref().map(|_| MASK.to_owned()),
             state: destination.state,
             disabled_reason: destination.disabled_reason.clone(),

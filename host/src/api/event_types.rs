@@ -114,6 +114,9 @@ pub struct WebhookView {
     pub filter_prefix: Option<String>,
     /// Members of the registration beyond `HTTP_POST_ADDRESS`, `HEADERS` and `FILTER_BY`.
     pub fields: Vec<Field>,
+    /// Event types, or prefixes such as `case.*`, that a registration with a `SCHEDULE` collects in place of this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub collects: Vec<String>,
     /// What it is about.
     pub about: String,
     /// Which parts of this no document states, and why they were chosen so.
@@ -133,6 +136,7 @@ impl From<&Entry> for WebhookView {
             filter,
             filter_prefix,
             fields: one.fields.clone(),
+            collects: one.collects.clone(),
             about: one.about.clone(),
             assumed: one.assumed.clone(),
         }

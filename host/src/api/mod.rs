@@ -9,9 +9,11 @@ pub mod carriers;
 pub mod deliveries;
 pub mod delivery_choice;
 pub mod destination_auth;
+mod destination_login;
 pub mod destination_views;
 pub mod destinations;
 mod document;
+pub mod drop;
 pub mod event_types;
 pub mod events;
 pub mod extract;
@@ -57,6 +59,7 @@ fn routes(limits: &ApiLimits, ingest: &IngestLimits) -> OpenApiRouter<ApiState> 
         .merge(carriers::routes())
         .merge(keys::routes())
         .merge(destinations::routes())
+        .merge(drop::routes())
         .merge(handshakes::routes())
         .merge(subscriptions::routes())
         .merge(plugins::routes())

@@ -15,12 +15,12 @@ use super::webhooks::Throttle;
 use crate::carrier::destination::DestinationSecrets;
 use crate::carrier::handshake::{HandshakeSpec, Reply};
 use crate::carrier::{
-    Destination, DestinationSpec, LimitsSpec, MediaCeiling, MediaRules, Owner, PluginVersion, Subscription,
-    SubscriptionSpec,
+    Destination, DestinationSpec, DropFile, LimitsSpec, Login, MediaCeiling, MediaRules, Owner,
+    PluginVersion, Subscription, SubscriptionSpec,
 };
 use crate::catalogue::Catalogue;
 use crate::clock::Clock;
-use crate::event::{Event, PluginName};
+use crate::event::{CarrierId, Event, PluginName};
 use crate::ingest::{IngestLimits, Intake};
 use crate::matching::Match;
 use crate::store::Store;
@@ -214,6 +214,12 @@ pub trait Checks: Send + Sync {
     /// The public half of a `whsk_…` secret, as `whpk_…`; nothing for `whsec_…`.
     fn public_key(&self, secret: &str) -> Option<String>;
 
+    /// A fresh private key for a login: ed25519, in OpenSSH's form.
+    fn login_key(&self) -> String;
+
+    /// The public half of a login's private key, as a line of `authorized_keys`, and its fingerprint; nothing without a key.
+    fn public_half(&self, login: &Login) -> Option<(String, String)>;
+
     /// Encrypts; `context` names the place and must be the same for [`Checks::open`].
     fn seal(&self, context: &str, plain: &[u8]) -> Vec<u8>;
 
@@ -302,6 +308,37 @@ pub trait Handshaker: Send + Sync {
     fn ask(&self, destination: Destination, spec: HandshakeSpec, token: String) -> BoxFuture<'_, Reply>;
 }
 
+/// The files that carriers fetch from this host.
+pub trait DropBox: Send + Sync {
+    /// At most `limit` files of a carrier, by path, that come after `after`.
+    ///
+    /// # Errors
+    /// [`DropBoxError::Host`] when they cannot be read.
+    fn list(
+        &self,
+        carrier: CarrierId,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DropFile>, DropBoxError>>;
+
+    /// Deletes a file of a carrier's; whether there was one.
+    ///
+    /// # Errors
+    /// [`DropBoxError::Path`] when the path is none.
+    fn delete(&self, carrier: CarrierId, path: String) -> BoxFuture<'_, Result<bool, DropBoxError>>;
+}
+
+/// Why files could not be listed or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DropBoxError {
+    /// The path is none.
+    #[error("{0}")]
+    Path(String),
+    /// The host failed.
+    #[error("the host failed: {0}")]
+    Host(String),
+}
+
 /// Changes that read before they write take turns, so that on one node none is lost: a secret that was shown once must be
 /// the one that is kept.
 #[derive(Debug, Clone, Default)]
@@ -329,6 +366,8 @@ pub struct ApiParts {
     pub tester: Arc<dyn Tester>,
     /// Receivers' permissions.
     pub handshaker: Arc<dyn Handshaker>,
+    /// The drop folder, if there is one.
+    pub drop: Option<Arc<dyn DropBox>>,
     /// Which event types there are.
     pub catalogue: Arc<Catalogue>,
     /// The time.
@@ -403,6 +442,7 @@ pieces! {
     Arc<dyn Checks> = parts.checks;
     Arc<dyn Tester> = parts.tester;
     Arc<dyn Handshaker> = parts.handshaker;
+    Option<Arc<dyn DropBox>> = parts.drop;
     Arc<Catalogue> = parts.catalogue;
     Arc<ApiLimits> = limits;
     Arc<IngestLimits> = ingest;

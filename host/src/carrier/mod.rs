@@ -4,11 +4,13 @@
 
 pub mod auth;
 pub mod destination;
+pub mod drop;
 pub mod email;
 pub mod event_type;
 pub mod handshake;
 pub mod key;
 pub mod media;
+pub mod path;
 pub mod plugin;
 pub mod schedule;
 pub mod sftp;
@@ -17,6 +19,7 @@ pub mod webhook;
 
 pub use auth::{Auth, Grant, OAuth2, Tls};
 pub use destination::{Destination, DestinationKind, DestinationSpec, DestinationState, Login};
+pub use drop::{DropFile, DropKey, DropKeyName};
 pub use email::{DkimSpec, EmailSpec, RelaySecurity, RelaySpec};
 pub use event_type::OwnEventType;
 pub use key::{ApiKey, KeyId, Role};

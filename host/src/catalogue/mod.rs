@@ -44,6 +44,8 @@ pub struct Entry {
     pub filter: Filterable,
     /// What a registration may say beyond `HTTP_POST_ADDRESS`, `HEADERS` and `FILTER_BY`.
     pub fields: Vec<Field>,
+    /// Event types, or prefixes such as `case.*`, that a registration with a schedule collects in place of `event_type`.
+    pub collects: Vec<String>,
     /// Which parts of this entry no document states, and why they were chosen so. Empty: all is documented.
     pub assumed: Vec<String>,
     /// What it is about, for people.
@@ -58,11 +60,13 @@ pub struct Entry {
 pub enum Action {
     /// The payload is posted to an address.
     HttpPost,
-    /// A file is put on an SFTP site.
+    /// The case's transcript is put on an SFTP site.
     Sftp,
-    /// A mail is sent.
+    /// The file that a message carries is put on an SFTP site.
+    Media,
+    /// The case's transcript is sent by mail.
     Email,
-    /// The user gets a survey by text message.
+    /// The user gets a survey.
     Survey,
 }
 
@@ -105,6 +109,8 @@ pub enum FieldKind {
     Template,
     /// Mail addresses: a text, or an array of them.
     Addresses,
+    /// An SFTP server: an object with `host`, `username` and the like.
+    Site,
 }
 
 impl Catalogue {
@@ -199,6 +205,7 @@ impl Action {
         match self {
             Self::HttpPost => "http_post",
             Self::Sftp => "sftp",
+            Self::Media => "media",
             Self::Email => "email",
             Self::Survey => "survey",
         }

@@ -11,9 +11,10 @@
 //! about = "A case is open again."                                       # required
 //! event_id = 20           # the webhook's number, 1 to 65535; leave it out for a type without a webhook
 //! name = "REOPEN_CASE"    # what the webhook calls it, if that is known
-//! action = "http_post"    # the default; or "sftp", "email", "survey"
+//! action = "http_post"    # the default; or "sftp", "media", "email", "survey"
 //! filter = true           # or { prefix = "case." }; the default is false: no FILTER_BY
 //! example = "case"        # a name from [examples], of this file or of the one that comes with the host
+//! collects = ["case.*"]   # what a registration with a SCHEDULE collects in place of `type`
 //! assumed = ["the type: the document names only the number"]            # what is not documented, and why so
 //! fields = [{ name = "redacted", kind = "bool", required = false, about = "..." }]   # further members of a registration
 //! ```
@@ -87,9 +88,9 @@ struct Reader<'t> {
 }
 
 const EVENT_KEYS: &[&str] =
-    &["type", "about", "event_id", "name", "action", "filter", "example", "assumed", "fields"];
+    &["type", "about", "event_id", "name", "action", "filter", "example", "collects", "assumed", "fields"];
 const EVENT_WORDS: &str =
-    "`type`, `about`, `event_id`, `name`, `action`, `filter`, `example`, `assumed` and `fields`";
+    "`type`, `about`, `event_id`, `name`, `action`, `filter`, `example`, `collects`, `assumed` and `fields`";
 
 impl Reader<'_> {
     fn line(&self, at: usize) -> usize {
@@ -249,7 +250,8 @@ impl Reader<'_> {
             }
             found
         });
-        let (filter, assumed, fields) = (self.filter(&part), self.assumed(&part), self.fields(&part));
+        let (filter, fields) = (self.filter(&part), self.fields(&part));
+        let (collects, assumed) = (self.collects(&part), self.texts(&part, "assumed"));
         Some(Entry {
             event_id,
             event_type: event_type?,
@@ -257,6 +259,7 @@ impl Reader<'_> {
             action: action.unwrap_or(Action::HttpPost),
             filter,
             fields,
+            collects,
             assumed,
             about: about?.0.to_owned(),
             example,
@@ -292,18 +295,29 @@ impl Reader<'_> {
         }
     }
 
-    fn assumed(&mut self, part: &Part<'_>) -> Vec<String> {
-        let mut assumed = Vec::new();
-        for value in self.list(part, "assumed", MAX_LIST) {
+    fn texts(&mut self, part: &Part<'_>, key: &str) -> Vec<String> {
+        let mut texts = Vec::new();
+        for value in self.list(part, key, MAX_LIST) {
             match value.get_ref().as_str() {
-                Some(text) => assumed.push(text.to_owned()),
+                Some(text) => texts.push(text.to_owned()),
                 None => {
                     let found = shown(value.get_ref());
-                    self.say(&value.span(), part.member("assumed"), Why::Kind { expected: "texts", found });
+                    self.say(&value.span(), part.member(key), Why::Kind { expected: "texts", found });
                 }
             }
         }
-        assumed
+        texts
+    }
+
+    /// Event types, or prefixes with `.*`.
+    fn collects(&mut self, part: &Part<'_>) -> Vec<String> {
+        let texts = self.texts(part, "collects");
+        for text in &texts {
+            let at = part.table.get("collects").map_or(part.at.clone(), Spanned::span);
+            let name = text.strip_suffix(".*").unwrap_or(text).parse::<EventType>();
+            self.named(&at, part.member("collects"), name);
+        }
+        texts
     }
 
     fn fields(&mut self, part: &Part<'_>) -> Vec<Field> {

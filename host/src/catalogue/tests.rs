@@ -19,7 +19,7 @@ const TABLE: &str = "\
 10 case.created - http_post .
 11 case.closed CLOSE_CASE http_post .
 14 message.created MESSAGE http_post .
-15 media.received - sftp -
+15 media.received - media -
 16 note.created CREATE_NOTE http_post -
 17 note.updated UPDATE_NOTE http_post -
 18 case.closed - http_post .
@@ -59,10 +59,10 @@ fn every_documented_webhook_is_there_and_no_other() {
 #[test]
 fn what_no_document_states_is_marked() {
     let catalogue = embedded();
-    for id in [4, 8, 9, 10, 18, 20, 24, 25, 26, 28, 31] {
+    for id in [3, 4, 8, 9, 10, 15, 18, 20, 24, 25, 26, 28, 31] {
         assert!(!catalogue.by_event_id(id).unwrap().assumed.is_empty(), "{id}");
     }
-    for id in [1, 2, 3, 16, 19, 27, 30] {
+    for id in [1, 2, 16, 19, 27, 30] {
         assert_eq!(catalogue.by_event_id(id).unwrap().assumed, [""; 0], "{id}");
     }
 }
@@ -74,18 +74,25 @@ fn registrations_have_the_documented_fields() {
         let fields = &catalogue.by_event_id(id).unwrap().fields;
         fields.iter().map(|f| (f.name.as_str(), f.kind, f.required)).collect::<Vec<_>>()
     };
-    use FieldKind::{Addresses, Base64, Bool, Template, Text};
-    let file = [("PGP_KEY", Base64, false), ("FORMAT", Template, false), ("redacted", Bool, false)];
-    assert_eq!(fields(3), file);
-    assert_eq!(fields(4), [&file[..], &[("SCHEDULE", Text, false), ("TIME_ZONE", Text, false)]].concat());
-    assert_eq!(fields(8), [("RECIPIENTS", Addresses, true)]);
+    use FieldKind::{Addresses, Base64, Bool, Site, Template, Text};
+    let file = [("PGP_KEY", Base64, false), ("FORMAT", Template, false), ("SFTP", Site, false)];
+    let transcript = [&file[..], &[("redacted", Bool, false)]].concat();
+    assert_eq!(fields(3), transcript);
+    assert_eq!(
+        fields(4),
+        [&transcript[..], &[("SCHEDULE", Text, false), ("TIME_ZONE", Text, false)]].concat()
+    );
+    let mail = [("RECIPIENTS", Addresses, true), ("PGP_KEY", Base64, false), ("FORMAT", Template, false)];
+    let own = [("SUBJECT", Text, false), ("INCLUDE_MEDIA", Bool, false), ("redacted", Bool, false)];
+    assert_eq!(fields(8), [&mail[..], &own].concat());
+    assert_eq!(fields(9), [("SUBJECT", Text, false)]);
     assert_eq!(fields(14), [("includeMessageClassifications", Bool, false)]);
-    assert_eq!(fields(15), file[..2]);
+    assert_eq!(fields(15), file);
     for id in [21, 22] {
         assert_eq!(fields(id), [("redacted", Bool, false)], "{id}");
     }
     let others =
-        catalogue.entries().iter().filter(|e| !matches!(e.event_id, Some(3 | 4 | 8 | 14 | 15 | 21 | 22)));
+        catalogue.entries().iter().filter(|e| !matches!(e.event_id, Some(3 | 4 | 8 | 9 | 14 | 15 | 21 | 22)));
     assert!(others.into_iter().all(|e| e.fields.is_empty()));
     let entry = catalogue.by_event_id(3).unwrap();
     assert_eq!(entry.field("format").unwrap().name, "FORMAT");
@@ -174,6 +181,7 @@ fn a_file_adds_and_overrides() {
             required: true,
             about: "Who else.".to_owned(),
         }],
+        collects: Vec::new(),
         assumed: Vec::new(),
         about: "A policy has lapsed.".to_owned(),
         example: Some(Bytes::from_static(br#"{"a": 1}"#)),
@@ -200,6 +208,7 @@ kind = 1
 action = 'fax'
 name = 'A B'
 filter = 'yes'
+collects = ['case.*', '*']
 example = 'none'
 assumed = [1]
 fields = [{ name = 'x', kind = 'int' }, 3]
@@ -225,21 +234,24 @@ about = 'x'
             "line 7: event 70: type: missing; it takes an event type such as `case.closed`",
             "line 9: event 70: about: it takes a text, not 7",
             "line 10: event 70: kind: unknown; it takes `type`, `about`, `event_id`, `name`, `action`, `filter`, `example`, \
-             `assumed` and `fields`",
-            "line 11: event 70: action: unknown variant `fax`, expected one of `http_post`, `sftp`, `email`, `survey`",
+             `collects`, `assumed` and `fields`",
+            "line 11: event 70: action: unknown variant `fax`, expected one of `http_post`, `sftp`, `media`, `email`, \
+             `survey`",
             "line 12: event 70: name: \"A B\" is not a valid event name: it takes 1 to 64 characters: printable ASCII \
              without spaces",
             "line 13: event 70: filter: it takes `true`, `false` or `{ prefix = \"case.\" }`, not \"yes\"",
-            "line 14: event 70: example: there is no example `none` in [examples]",
-            "line 15: event 70: assumed: it takes texts, not 1",
-            "line 16: event 70: fields[0]: kind: unknown variant `int`, expected one of `bool`, `text`, `base64`, \
-             `template`, `addresses`",
-            "line 16: event 70: fields[0]: about: missing; it takes a text for people",
-            "line 16: event 70: fields[1]: it takes a table, not 3",
-            "line 21: event 71: filter: more: unknown; it takes `prefix`",
-            "line 21: event 71: filter: prefix: it takes a path that ends with a dot, such as `case.`, not \"case\"",
-            "line 22: event 71: event_id: the same as on line 17; change or remove one of them",
-            "line 26: other: unknown; it takes `examples` and `event`",
+            "line 14: event 70: collects: \"*\" is not a valid event type: it takes 1 to 128 characters: parts of letters, \
+             digits, `_` and `-`, separated by single dots",
+            "line 15: event 70: example: there is no example `none` in [examples]",
+            "line 16: event 70: assumed: it takes texts, not 1",
+            "line 17: event 70: fields[0]: kind: unknown variant `int`, expected one of `bool`, `text`, `base64`, \
+             `template`, `addresses`, `site`",
+            "line 17: event 70: fields[0]: about: missing; it takes a text for people",
+            "line 17: event 70: fields[1]: it takes a table, not 3",
+            "line 22: event 71: filter: more: unknown; it takes `prefix`",
+            "line 22: event 71: filter: prefix: it takes a path that ends with a dot, such as `case.`, not \"case\"",
+            "line 23: event 71: event_id: the same as on line 18; change or remove one of them",
+            "line 27: other: unknown; it takes `examples` and `event`",
         ]
     );
 }

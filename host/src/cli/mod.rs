@@ -7,12 +7,14 @@ mod client;
 mod demo;
 mod key;
 mod listen;
+mod mailbox;
 mod migrate;
 mod openapi;
 pub mod plugin;
 mod receiver;
 mod send;
 mod serve;
+mod sftp_site;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -43,7 +45,7 @@ enum Command {
     Key(key::Args),
     /// Post an event to a running host.
     Send(send::Args),
-    /// Receive webhooks on this machine and print them.
+    /// Receive webhooks, mails and files on this machine and print them.
     Listen(listen::Args),
     /// Write, build, test, push and activate plugins.
     Plugin(plugin::Args),

@@ -3,14 +3,20 @@
 //! Read once, at the start; only this module and `main` see files and environment. It must not know what the values are
 //! used for beyond their ranges.
 
+mod drop;
+mod mail;
 mod media;
 mod proxy;
 mod read;
+mod sftp;
 mod survey;
 
+pub use drop::DropConfig;
+pub use mail::{Hidden, MailConfig, MailConfigError};
 pub use media::MediaConfig;
 pub use proxy::ProxyAddress;
 pub use read::{ConfigError, Problem, read};
+pub use sftp::SftpConfig;
 pub use survey::SurveyConfig;
 
 use std::net::{IpAddr, SocketAddr};
@@ -43,8 +49,14 @@ pub struct Config {
     pub plugins: PluginsConfig,
     /// How deliveries are sent.
     pub deliver: DeliverConfig,
+    /// How mails are sent.
+    pub mail: MailConfig,
+    /// How files are sent to SFTP servers.
+    pub sftp: SftpConfig,
     /// What deliveries carry that the host fetches.
     pub media: MediaConfig,
+    /// The folder that carriers fetch files from.
+    pub drop: DropConfig,
     /// What carriers may ask of `/webhooks`.
     pub webhooks: WebhooksConfig,
     /// What customers are asked.
@@ -359,11 +371,17 @@ impl Config {
         range("plugins.breaker_window_s", p.breaker_window_s, 1, 86_400);
         range("plugins.breaker_rest_s", p.breaker_rest_s, 1, 86_400);
         range("deliver.queued_per_lane", d.queued_per_lane as u64, 1, 100_000);
+        range("mail.max_message_bytes", self.mail.max_message_bytes as u64, 64 << 10, 100 * MIB);
+        range("mail.connections", self.mail.connections as u64, 1, 100);
         range("webhooks.requests_per_second", self.webhooks.requests_per_second.into(), 1, 100_000);
         range("webhooks.burst", self.webhooks.burst.into(), 1, 100_000);
+        for (key, value, least, most) in self.sftp.ranges() {
+            range(key, value, least, most);
+        }
         range("survey.valid_days", self.survey.valid_days.into(), 1, 3_650);
         range("survey.leave_after_hours", self.survey.leave_after_hours.into(), 1, 720);
         found.extend(self.survey.problems());
+        found.extend(self.drop.problems());
         if s.database != "sqlite"
             && !s.database.starts_with("postgres://")
             && !s.database.starts_with("postgresql://")
@@ -387,6 +405,7 @@ impl Config {
                     .to_owned(),
             });
         }
+        found.extend(self.mail.problems());
         if let Err(why) = d.proxy() {
             let key = match why {
                 ProxyError::Address { .. } => "deliver.egress_proxy",

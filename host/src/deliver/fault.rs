@@ -56,7 +56,7 @@ fn client(error: reqwest::Error, before: &str) -> (Outcome, String) {
 }
 
 /// What one of the causes alone means.
-fn named(error: &(dyn Error + 'static)) -> Option<Outcome> {
+pub(super) fn named(error: &(dyn Error + 'static)) -> Option<Outcome> {
     if has::<BlockedAddress>(error) {
         Some(Outcome::Blocked)
     } else if has::<Unresolved>(error) {

@@ -48,7 +48,11 @@ impl Mask {
             // In the headers of every request.
             Some(Auth::Basic { .. } | Auth::Bearer { .. }) | None => Vec::new(),
         };
-        Self::hiding(headers.chain(signing).chain(shared).chain(fetched))
+        let login =
+            secrets.login.iter().flat_map(|login| [&login.password, &login.private_key, &login.passphrase]);
+        let login = login.flatten().map(String::as_str);
+        let dkim = secrets.dkim_key.as_deref();
+        Self::hiding(headers.chain(signing).chain(shared).chain(fetched).chain(login).chain(dkim))
     }
 
     /// Hides these.
@@ -126,6 +130,11 @@ fn add(secrets: &mut BTreeSet<Vec<u8>>, secret: &[u8]) {
     };
     add(secret);
     let text = String::from_utf8_lossy(secret);
+    // Of a key in several lines each is one.
+    text.lines()
+        .skip(1)
+        .filter(|line| !line.starts_with("-----"))
+        .for_each(|line| add(line.trim().as_bytes()));
     // A signing secret is named without its prefix, too.
     if let Some(bare) = text.strip_prefix("whsec_").or_else(|| text.strip_prefix("whsk_")) {
         add(bare.as_bytes());

@@ -12,9 +12,12 @@ use super::address::AddressPolicy;
 use super::auth::{TOKEN_TIMEOUT, TokenShelf};
 use super::clients::Clients;
 use super::content::Contents;
+use super::drop::DropFolder;
+use super::email::{MailRules, Mailer};
 use super::http::Http;
 use super::media::{Media, MediaParts};
 use super::proxy::EgressProxy;
+use super::sftp::{Sftp, SftpLimits};
 use super::target::{Target, Way};
 use crate::clock::{Millis, Stopwatch};
 use crate::retry::Outcome;
@@ -26,6 +29,9 @@ pub use super::clients::SenderError;
 #[derive(Debug, Clone)]
 pub struct Sender {
     pub(super) http: Http,
+    mail: Mailer,
+    sftp: Sftp,
+    drop: Option<DropFolder>,
     /// What deliveries of every kind carry.
     pub(super) contents: Contents,
 }
@@ -39,13 +45,21 @@ pub struct SenderParts {
     pub shelf: Option<Arc<dyn TokenShelf>>,
     /// `token_timeout`: how long a token call may take. An attempt's own timeout holds as well.
     pub token_timeout: Duration,
+    /// What SFTP sessions are held to.
+    pub sftp: SftpLimits,
     /// What fetches; without it, content that would have to be fetched cannot be sent.
     pub media: Option<MediaParts>,
+    /// What the operator set up for mails.
+    pub mail: Arc<MailRules>,
+    /// The folder of this host that carriers fetch from, if there is one.
+    pub drop: Option<DropFolder>,
 }
 
 impl Default for SenderParts {
     fn default() -> Self {
-        Self { proxy: None, shelf: None, token_timeout: TOKEN_TIMEOUT, media: None }
+        let (token_timeout, sftp) = (TOKEN_TIMEOUT, SftpLimits::default());
+        let (proxy, shelf, media, mail, drop) = (None, None, None, Arc::default(), None);
+        Self { proxy, shelf, token_timeout, sftp, media, mail, drop }
     }
 }
 
@@ -110,10 +124,16 @@ impl Sender {
     /// # Errors
     /// TLS, the client or the spool could not be set up.
     pub fn with(policy: &AddressPolicy, parts: SenderParts) -> Result<Self, SenderError> {
-        let SenderParts { proxy, shelf, token_timeout, media } = parts;
+        let SenderParts { proxy, shelf, token_timeout, sftp, media, mail, drop } = parts;
         let clients = Clients::new(policy, proxy)?;
         let media = media.map(|parts| Media::open(parts, clients.clone(), policy)).transpose()?;
-        Ok(Self { http: Http::new(clients, shelf, token_timeout), contents: Contents { media } })
+        Ok(Self {
+            http: Http::new(clients, shelf, token_timeout),
+            mail: Mailer::new(policy, mail),
+            sftp: Sftp::new(policy, sftp),
+            drop,
+            contents: Contents { media },
+        })
     }
 
     /// What fetches the content of deliveries, if there is anything.
@@ -121,14 +141,24 @@ impl Sender {
         self.contents.media.as_ref()
     }
 
-    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`.
+    /// Ends the connections that are kept between attempts. Call it when there are no more.
+    pub async fn close(&self) {
+        self.sftp.close().await;
+    }
+
+    /// Makes one attempt at a delivery that begins at `now`, and is given up after `timeout`; a mail when one of its steps takes
+    /// that long.
     pub async fn attempt(&self, target: &Target, d: &HeldDelivery, timeout: Duration, now: Millis) -> Report {
         let watch = Stopwatch::start();
         let tried = match &target.way {
             Way::Http(http) => self.http.attempt(target, http, d, &self.contents, timeout, now).await,
-            Way::Unavailable(kind) => {
-                Tried::unavailable(format!("destination kind not available: {}", kind.as_str()).into())
-            }
+            Way::Email(email) => self.mail.attempt(email, &target.pgp, d, &self.contents, timeout, now).await,
+            Way::Sftp(sftp) => self.sftp.attempt(target, sftp, d, &self.contents, timeout, now).await,
+            Way::Drop(place) => match &self.drop {
+                Some(drop) => drop.attempt(target, place, d, &self.contents, timeout, now).await,
+                // It was registered when there was one.
+                None => Tried::unavailable("this host has no drop folder any more".into()),
+            },
         };
         let Tried { outcome, status, error, request, response_headers, response_body } = tried;
         Report {

@@ -10,15 +10,20 @@ use url::Url;
 
 use super::address::AddressPolicy;
 use super::auth::{self, AuthError, TokenSource};
+use super::drop::target::{DropTarget, DropTargetError};
+use super::email::{EmailError, EmailTarget};
 use super::headers::{self, HeadersError};
 use super::mask::Mask;
 use super::request::header_value;
+use super::sftp::SftpError;
+use super::sftp::target::SftpTarget;
 use super::sign::{SecretError, Signer};
 use super::tls::{ClientTls, TlsError};
 use super::url_rules::{self, UrlError};
 use crate::carrier::destination::{DestinationSecrets, HttpMethod};
-use crate::carrier::{DestinationKind, DestinationSpec, Webhook};
+use crate::carrier::{DestinationKind, DestinationSpec, SftpSpec, Webhook};
 use crate::event::{CarrierId, DestinationName};
+use crate::pgp::{PgpError, PgpKeys};
 
 /// What requests say they come from.
 pub(super) const USER_AGENT_VALUE: HeaderValue =
@@ -31,14 +36,18 @@ pub struct Target {
     pub carrier: CarrierId,
     /// Its name.
     pub name: DestinationName,
+    /// What files and attachments are encrypted to; none, and they are not.
+    pub(super) pgp: PgpKeys,
     pub(super) way: Way,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Way {
     Http(Box<HttpTarget>),
-    /// A kind that this version of the host does not send to.
-    Unavailable(DestinationKind),
+    Email(Box<EmailTarget>),
+    Sftp(Box<SftpTarget>),
+    /// A folder of this host, from where the carrier fetches.
+    Drop(Box<DropTarget>),
 }
 
 #[derive(Debug, Clone)]
@@ -77,6 +86,9 @@ pub enum TargetError {
     /// The certificates were refused.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The SFTP server or the login was refused.
+    #[error(transparent)]
+    Sftp(#[from] SftpError),
     /// A number is out of its range.
     #[error("{field}: {value} is out of range, it takes 1 to {max}")]
     OutOfRange {
@@ -95,6 +107,15 @@ pub enum TargetError {
         /// The kind.
         kind: DestinationKind,
     },
+    /// What a mail needs was refused.
+    #[error(transparent)]
+    Email(#[from] EmailError),
+    /// The drop folder does not take it.
+    #[error(transparent)]
+    Drop(#[from] DropTargetError),
+    /// A key that files are to be encrypted to is not taken.
+    #[error(transparent)]
+    Pgp(#[from] PgpError),
     /// A signing secret is malformed.
     #[error("signing: {0}")]
     Signing(#[from] SecretError),
@@ -119,11 +140,17 @@ impl Target {
                 return Err(TargetError::OutOfRange { field, value, max });
             }
         }
-        let way = match spec.kind {
-            DestinationKind::Http => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
-            kind @ (DestinationKind::Email | DestinationKind::Sftp) => Way::Unavailable(kind),
+        let way = match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => Way::Http(Box::new(HttpTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Email, _) => Way::Email(Box::new(EmailTarget::compile(spec, secrets, policy)?)),
+            (DestinationKind::Sftp, Some(hosted)) => {
+                Way::Drop(Box::new(DropTarget::compile(hosted, secrets)?))
+            }
+            (DestinationKind::Sftp, None) => {
+                Way::Sftp(Box::new(SftpTarget::compile(spec.sftp.as_ref(), secrets, policy)?))
+            }
         };
-        Ok(Self { carrier, name, way })
+        Ok(Self { carrier, name, pgp: PgpKeys::read(&spec.pgp_keys)?, way })
     }
 
     /// The same, as the destination of a registered webhook: its receiver sees the registration's number and name.
@@ -139,7 +166,7 @@ impl Target {
     pub(crate) fn address(&self) -> Option<&str> {
         match &self.way {
             Way::Http(http) => Some(http.url.as_str()),
-            Way::Unavailable(_) => None,
+            Way::Email(_) | Way::Sftp(_) | Way::Drop(_) => None,
         }
     }
 }
@@ -155,11 +182,19 @@ impl Target {
         policy: &AddressPolicy,
     ) -> Result<(), TargetError> {
         only_its_own(spec, secrets)?;
-        match spec.kind {
-            DestinationKind::Http => HttpTarget::compile(spec, secrets, policy).map(drop),
-            DestinationKind::Email | DestinationKind::Sftp => Ok(()),
+        PgpKeys::read(&spec.pgp_keys)?;
+        match (spec.kind, hosted(spec)) {
+            (DestinationKind::Http, _) => HttpTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Email, _) => EmailTarget::compile(spec, secrets, policy).map(drop),
+            (DestinationKind::Sftp, Some(hosted)) => Ok(DropTarget::compile(hosted, secrets).map(drop)?),
+            (DestinationKind::Sftp, None) => Ok(SftpTarget::check(spec.sftp.as_ref(), secrets, policy)?),
         }
     }
+}
+
+/// What says of a drop folder, when the destination is one.
+fn hosted(spec: &DestinationSpec) -> Option<&SftpSpec> {
+    spec.sftp.as_ref().filter(|sftp| spec.kind == DestinationKind::Sftp && sftp.hosted)
 }
 
 /// Refuses what another kind of destination takes: it would be passed over in silence.
@@ -195,7 +230,11 @@ impl TargetError {
             Self::Headers(_) => "headers",
             Self::Auth(why) => why.field(),
             Self::Tls(why) => why.field(),
+            Self::Email(why) => why.field(),
+            Self::Sftp(why) => why.field(),
             Self::Signing(_) => "signing",
+            Self::Drop(why) => why.field(),
+            Self::Pgp(_) => "pgp_keys",
             Self::OutOfRange { field, .. } | Self::Foreign { field, .. } => field,
         }
     }
@@ -267,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_and_numbers_are_checked_and_other_kinds_compile() {
+    fn secrets_and_numbers_are_checked() {
         let spec = |kind| DestinationSpec {
             url: Some("https://example.com".to_owned()),
             ..DestinationSpec::of(kind)
@@ -280,9 +319,9 @@ mod tests {
         };
         assert!(matches!(compile(DestinationKind::Http), Err(TargetError::Signing(_))));
         let compile_numbers = |concurrency, rate_per_minute| {
-            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Email) };
+            let spec = DestinationSpec { concurrency, rate_per_minute, ..spec(DestinationKind::Http) };
             let (carrier, name) = ("acme".parse().unwrap(), "main".parse().unwrap());
-            Target::compile(carrier, name, &spec, &secrets, &AddressPolicy::default())
+            Target::compile(carrier, name, &spec, &DestinationSecrets::default(), &AddressPolicy::default())
                 .map(drop)
                 .map_err(|e| e.to_string())
         };
@@ -294,6 +333,5 @@ mod tests {
         ] {
             assert_eq!(compile_numbers(concurrency, rate), Err(expected.to_owned()));
         }
-        assert!(compile(DestinationKind::Email).is_ok() && compile(DestinationKind::Sftp).is_ok());
     }
 }

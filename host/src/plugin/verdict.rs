@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hookyard_sdk::template::{LEVELS, PATH_BYTES};
 
 use super::log::cut;
 use super::outcome::{Attachment, Content, Delivery, Email, Fault, HttpRequest, Message, SftpFile};
 use super::v1;
 use crate::carrier::destination::HttpMethod;
+use crate::carrier::path::check_path;
 use crate::carrier::{DestinationKind, Limits};
 use crate::clock::Millis;
 use crate::event::DestinationName;
@@ -169,7 +171,7 @@ impl Rules<'_> {
     fn sftp(&self, m: v1::SftpFile) -> Result<SftpFile, Fault> {
         Ok(SftpFile {
             destination: self.destination(&m.destination, DestinationKind::Sftp)?,
-            path: relative(&m.path, "path")?,
+            path: file_path(m.path)?,
             content: self.content(m.content)?,
         })
     }
@@ -238,6 +240,17 @@ fn relative(path: &str, what: &str) -> Result<String, Fault> {
         return say("must not contain `.` or `..` as a part, or an encoded `/`");
     }
     Ok(below.to_owned())
+}
+
+/// A path of a file: any characters that names of files have, and none that leads elsewhere.
+fn file_path(path: String) -> Result<String, Fault> {
+    match check_path(&path, PATH_BYTES, LEVELS) {
+        Ok(()) => Ok(path),
+        Err(why) => rejected(format!(
+            "path {:?}: {why}; it goes below the destination's folder, such as `2026/report.pdf`",
+            cut(&path, 80)
+        )),
+    }
 }
 
 fn fetch(url: String) -> Result<String, Fault> {

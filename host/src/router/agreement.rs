@@ -15,7 +15,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::directory::Directory;
 use crate::clock::{Clock, Millis};
-use crate::event::NodeId;
+use crate::event::{CarrierId, NodeId};
 use crate::store::agreement::Trouble;
 use crate::store::error::StoreError;
 use crate::store::{Store, Wake};
@@ -23,10 +23,14 @@ use crate::store::{Store, Wake};
 /// How often the other nodes' rows are looked at while somebody waits for them: a node that leaves tells nobody.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// What follows the API keys.
+/// What follows keys: those of the API, and those with which carriers fetch files.
 pub trait Keys: Send + Sync + std::fmt::Debug {
-    /// Reads them again.
+    /// Reads the API's keys again.
     fn reload(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Writes the keys of these carriers' logins out again, or of all carriers; and those that could not be written before.
+    fn write_logins<'a>(&'a self, carriers: Option<&'a [CarrierId]>)
+    -> BoxFuture<'a, Result<(), StoreError>>;
 }
 
 /// The agreement. Cheap to clone.
@@ -74,6 +78,7 @@ impl Agreement {
         let last = store.changes(0).await?.last;
         let directory = open.await?;
         keys.reload().await?;
+        keys.write_logins(None).await?;
         let agreement = Self(Arc::new(Inner {
             store,
             directory,
@@ -178,6 +183,7 @@ impl Agreement {
         if changes.keys {
             self.0.keys.reload().await?;
         }
+        self.0.keys.write_logins(Some(&changes.carriers)).await?;
         **applied = changes.last;
         self.0.waited_for.fetch_max(changes.waited_for, Ordering::AcqRel);
         Ok(changes.last)

@@ -8,8 +8,8 @@
 //! | 5 → 6 | `route` | has the store plan, hands deliveries to their lanes |
 //! | 6, 7 | `send` | attempts, has `retry` decide, has the store record |
 //! | aside | `trial` | what a subscription would make of an event, and single attempts; nothing is recorded |
-//! | aside | `media` | what deliveries carry that is fetched: begun at 5, waited for before 6, removed after 7 |
 //! | aside | `schedule`, `digests` | ticks of scheduled subscriptions: what they collected goes the way of an event as digests |
+//! | aside | `media` | what deliveries carry that is fetched: begun at 5, waited for before 6, removed after 7 |
 //! | again | `claim` | work that is due, waits unheld, or was a dead node's |
 //!
 //! Nothing here waits for the database or a receiver while it holds a lock or a thread of the plugins. It must not know
@@ -33,11 +33,11 @@ mod trial;
 
 mod claim;
 
-mod media;
-
 mod schedule;
 
 mod digests;
+
+mod media;
 
 mod upkeep;
 

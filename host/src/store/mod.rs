@@ -10,6 +10,7 @@ mod claim;
 pub mod collected;
 mod db;
 mod destinations;
+mod drop_keys;
 pub mod error;
 mod event_types;
 mod hand;

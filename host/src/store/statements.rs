@@ -5,9 +5,9 @@ use sqlx::migrate::{MigrateError, Migrator};
 use super::db::Rows;
 use super::error::StoreError;
 use super::{
-    accept, agreement, carriers, claim, collected, destinations, event_types, hand, handshakes, host_keys,
-    idempotency, media, node, notice, plan, plugins, postgres, read, record, retention, runs, schedules,
-    sealed, search, subscriptions, surveys, tables, tokens, webhooks,
+    accept, agreement, carriers, claim, collected, destinations, drop_keys, event_types, hand, handshakes,
+    host_keys, idempotency, media, node, notice, plan, plugins, postgres, read, record, retention, runs,
+    schedules, sealed, search, subscriptions, surveys, tables, tokens, webhooks,
 };
 
 /// The migrations that a database has seen. The table is sqlx's own.
@@ -32,6 +32,7 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("subscriptions", subscriptions::STATEMENTS),
         ("plugins", plugins::STATEMENTS),
         ("tables", tables::STATEMENTS),
+        ("drop_keys", drop_keys::STATEMENTS),
         ("event_types", event_types::STATEMENTS),
         ("tokens", tokens::STATEMENTS),
         ("read", read::STATEMENTS),
@@ -64,9 +65,9 @@ pub fn statements(kind: &str) -> Vec<(String, &'static str)> {
         ("webhooks::RETRY_THESE", &webhooks::RETRY_THESE),
         ("claim::SELECT_EVENTS", &claim::SELECT_EVENTS),
         ("claim::SELECT_DELIVERIES", &claim::SELECT_DELIVERIES),
-        ("media::SELECT_UNENDED", &media::SELECT_UNENDED),
         ("runs::DELETE_MEMBERS", &runs::DELETE_MEMBERS),
         ("retention::DELETE_COLLECTED", &retention::DELETE_COLLECTED),
+        ("media::SELECT_UNENDED", &media::SELECT_UNENDED),
         ("retention::DELETE_EVENTS", &retention::DELETE_EVENTS),
         ("retention::DELETE_BODIES", &retention::DELETE_BODIES),
         ("retention::DELETE_ROUTINGS", &retention::DELETE_ROUTINGS),

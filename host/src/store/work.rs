@@ -170,7 +170,7 @@ pub enum Message {
     Email {
         /// Recipients; empty: the destination's own.
         to: Vec<String>,
-        /// Copies; those of the destination when `to` is empty.
+        /// Copies; the destination's own when `to` is empty, too.
         cc: Vec<String>,
         /// The subject.
         subject: String,

@@ -97,7 +97,7 @@ fn the_same_event_gives_the_same_pdf() {
 #[test]
 fn a_digest_makes_no_more_of_an_event_than_it_says() {
     for events in [json!([]), json!([1, {"payload": 2}, {"payload": {"id": "x"}}])] {
-        let event = testing::event("digest", &json!({"from_ms": 0, "to_ms": 1, "events": events}));
+        let event = testing::event("hookyard.digest", &json!({"from_ms": 0, "to_ms": 1, "events": events}));
         let mut fixture = Fixture::new().setting("via", "http").setting("to", "crm");
         assert_eq!(fixture.run(handle, &event), Ok(Verdict::drop("it is not about a case")));
     }

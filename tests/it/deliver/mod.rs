@@ -345,11 +345,11 @@ async fn what_can_never_be_sent_says_why_and_sends_nothing() {
         let Outcome::Unavailable(why) = &report.outcome else { panic!("{report:?}") };
         assert!(why.starts_with(expected), "{why}");
     }
-    let mail = DestinationSpec { kind: DestinationKind::Email, ..spec("https://example.com") };
-    let (carrier, name) = ("acme".parse().unwrap(), "mail".parse().unwrap());
-    let mail = Target::compile(carrier, name, &mail, &DestinationSecrets::default(), &loopback()).unwrap();
-    let report = sender.attempt(&mail, &forwarded(), LONG, NOW).await;
-    assert_eq!(report.outcome, Outcome::Unavailable("destination kind not available: email".into()));
+    let files = DestinationSpec::of(DestinationKind::Sftp);
+    let (carrier, name) = ("acme".parse().unwrap(), "files".parse().unwrap());
+    let files = Target::compile(carrier, name, &files, &DestinationSecrets::default(), &loopback()).unwrap();
+    let report = sender.attempt(&files, &forwarded(), LONG, NOW).await;
+    assert_eq!(report.outcome, Outcome::Unavailable("destination kind not available: sftp".into()));
     assert!(endpoint.nothing_came());
 }
 

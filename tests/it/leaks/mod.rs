@@ -2,6 +2,8 @@
 //! a secret: a host is driven through every operation of its document, by receivers that print what they are sent, and
 //! then everything that it has said and kept is searched.
 
+mod logins;
+mod mails;
 mod proofs;
 mod search;
 
@@ -16,10 +18,13 @@ use hookyard_tests::client::{Answer as Answered, Api};
 use hookyard_tests::data::Data;
 use hookyard_tests::on_both;
 use hookyard_tests::sink::{Answer, PATIENCE, Request, Sink};
+use hookyard_tests::smtp::SmtpSink;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::way::stock;
+use logins::log_in;
+use mails::mail;
 use proofs::prove;
 use search::Places;
 
@@ -108,7 +113,19 @@ fn print(request: &Request, known: &[String]) -> String {
 const DESTINATION: &str = "PUT /v1/carriers/{carrier}/destinations/{destination}";
 
 async fn no_secret_is_ever_shown_or_kept(data: &Data) {
-    let settings = [("LOG_LEVEL", "trace"), ("SERVER_PUBLIC_URL", "https://hooks.example.com")];
+    let relay = SmtpSink::offering(&["AUTH PLAIN LOGIN", "PIPELINING"]).await;
+    let relay_port = relay.port.to_string();
+    let settings = [
+        ("LOG_LEVEL", "trace"),
+        ("SERVER_PUBLIC_URL", "https://hooks.example.com"),
+        ("MAIL_RELAY", "127.0.0.1"),
+        ("MAIL_PORT", &relay_port),
+        ("MAIL_SECURITY", "none"),
+        ("MAIL_USERNAME", "operator"),
+        ("MAIL_PASSWORD", mails::OPERATORS),
+        ("MAIL_FROM", "events@host.example"),
+        ("MAIL_ALLOW_PLAIN", "true"),
+    ];
     let host = ChildHost::start(data, &settings).await;
     let sink = Sink::start().await;
     let names =
@@ -132,6 +149,8 @@ async fn no_secret_is_ever_shown_or_kept(data: &Data) {
     refuse(&mut user, &sink).await;
     deliver(&mut user, &sink, known).await;
     prove(&mut user, &mut secrets, &sink).await;
+    mail(&mut user, &mut secrets, &relay).await;
+    log_in(&mut user, &mut secrets).await;
     ask(&mut user, &mut secrets, &sink).await;
     let carrier = user.admin.of("acme");
     carrier.settled().await;
@@ -200,6 +219,12 @@ impl Secrets {
                 if let Some(key) = plain.as_str() {
                     self.hide("a key of the host's own", key);
                     own += 1;
+                }
+                if let Some(key) = plain["login"]["private_key"].as_str() {
+                    let line = key.lines().nth(2).unwrap();
+                    if !self.0.iter().any(|(_, known, _)| known == line) {
+                        self.hide("a private key of the host's making", line);
+                    }
                 }
                 for key in plain["signing"].as_array().into_iter().flatten() {
                     let secret = key["secret"].as_str().unwrap();
@@ -318,6 +343,11 @@ async fn refuse(user: &mut User, sink: &Sink) {
         json!({ "kind": "http", "url": url, "shared_secret": { "is": REFUSED } }).to_string(),
         json!({ "kind": "http", "url": url, "tls": { "client_key": REFUSED } }).to_string(),
         json!({ "kind": "http", "url": url, "tls": REFUSED }).to_string(),
+        json!({ "kind": "http", "url": url, "login": { "password": REFUSED } }).to_string(),
+        json!({ "kind": "email", "email": { "to": ["a@b.example"] }, "dkim_key": REFUSED }).to_string(),
+        json!({ "kind": "email", "email": { "to": ["a@b.example"] }, "login": { "password": line } }).to_string(),
+        json!({ "kind": "email", "email": { "to": ["a@b.example"] }, "login": REFUSED }).to_string(),
+        json!({ "kind": "email", "login": { "private_key": REFUSED }, "email": { "to": ["a@b.example"] } }).to_string(),
         json!({ "kind": "http", "url": format!("https://user:{REFUSED}@example.com/") }).to_string(),
         json!({ "kind": "http", "url": url, "concurrency": REFUSED }).to_string(),
         format!("{{\"headers\": {{\"x-a\": \"{REFUSED}"),

@@ -58,12 +58,15 @@ pub(crate) async fn link(sink: &Sink, event: &str) -> String {
     request.json()["link"].as_str().unwrap().to_owned()
 }
 
-/// What the carrier was told of surveys, `n` of them, in the order of their coming.
+/// What the carrier was told of surveys, `n` of them: what was begun, then what was left, then what was completed. They go out side
+/// by side, so that the later one may come first.
 pub(crate) async fn told(sink: &Sink, n: usize) -> Vec<Value> {
     let of = |r: &&hookyard_tests::sink::Request| r.path == "/told";
     sink.wait(&format!("{n} that are told"), |all| all.iter().filter(of).count() >= n).await;
-    let all: Vec<Value> = sink.requests().iter().filter(of).map(|r| r.json()).collect();
+    let mut all: Vec<Value> = sink.requests().iter().filter(of).map(|r| r.json()).collect();
     assert_eq!(all.len(), n, "{all:#?}");
+    let steps = ["survey.initiated", "survey.exited", "survey.complete"];
+    all.sort_by_key(|told| steps.iter().position(|step| told["event"]["type"] == *step));
     all
 }
 

@@ -18,7 +18,15 @@ use tokio::process::Command;
 async fn a_script_from_the_public_documents_runs() {
     let data = Data::sqlite().await;
     // A script goes as fast as the machine does; the throttle has tests of its own.
-    let host = ChildHost::start(&data, &[("WEBHOOKS_BURST", "1000")]).await;
+    let host = ChildHost::start(
+        &data,
+        &[
+            ("WEBHOOKS_BURST", "1000"),
+            ("MAIL_RELAY", "smtp.host.example"),
+            ("MAIL_FROM", "events@host.example"),
+        ],
+    )
+    .await;
     let acme = host.admin.carrier("acme").await;
     let sink = Sink::start().await;
     let down = Arc::new(AtomicBool::new(false));

@@ -180,7 +180,8 @@ impl Bench {
         store.create_key(publisher).await.unwrap();
         let master = MasterKeys::new(KeyList::of(MasterKey::from_bytes([9; 32])));
         let media = MediaConfig::default().ceiling();
-        let rules = Rules { master, addresses: AddressPolicy::default(), media };
+        let (addresses, mail) = (AddressPolicy::default(), Arc::default());
+        let rules = Rules { master, addresses, clock: clock.clone(), mail, media, drop: true };
         let doors = Arc::new(Doors { store: store.clone(), clock: clock.clone() });
         let state = ApiState::new(ApiParts {
             keys: KeyRing::load(&store).await.unwrap(),
@@ -190,6 +191,7 @@ impl Bench {
             checks: Arc::new(rules),
             tester: doors.clone(),
             handshaker: doors,
+            drop: None,
             catalogue: Arc::new(crate::catalogue::Catalogue::embedded().unwrap()),
             clock: clock.clone(),
             limits,

@@ -9,9 +9,8 @@ use hookyard_sdk::template::{Template, TemplateError};
 use serde_json::Value;
 
 use crate::catalogue::{Field, FieldKind};
+use crate::pgp::{KEY_BYTES, KeyFault, PgpKeys};
 
-/// The longest `PGP_KEY`, in bytes of base64.
-const PGP_KEY_BYTES: usize = 64 << 10;
 /// The longest plain text, in bytes.
 const TEXT_BYTES: usize = 1_024;
 /// How many mail addresses one registration may have.
@@ -37,14 +36,17 @@ pub(super) enum FieldError {
     /// It is not base64.
     #[error("it is not base64 (standard alphabet, padded)")]
     Base64,
-    /// What the base64 holds is not an armoured public key.
-    #[error("what the base64 holds {0}")]
-    Pgp(&'static str),
+    /// It is not a public key that files can be encrypted to.
+    #[error(transparent)]
+    Pgp(KeyFault),
     /// The template does not hold.
     #[error(
         "{0}; it takes text with `${{path}}` for values of the case, such as `${{caseData.brand}}/${{partialId}}`"
     )]
     Template(TemplateError),
+    /// The template of a line does not hold.
+    #[error("{0}; it takes a line of text with `${{path}}` for values of the case")]
+    Line(TemplateError),
     /// The schedule is none.
     #[error("it takes `daily HH:MM` or `weekly DAY HH:MM` with `mon` to `sun`, such as `weekly mon 02:30`")]
     Schedule,
@@ -59,15 +61,17 @@ pub(super) fn check(field: &Field, value: &Value) -> Result<(), FieldError> {
     match (field.name.as_str(), field.kind) {
         (_, FieldKind::Bool) => value.as_bool().map(drop).ok_or(FieldError::Type("true or false")),
         ("PGP_KEY", _) => pgp_key(text()?),
+        ("SUBJECT", _) => line(text()?),
         ("SCHEDULE", _) => schedule(text()?),
         ("TIME_ZONE", _) => zone(text()?),
         (_, FieldKind::Text) => sized(text()?, "text_bytes", TEXT_BYTES),
         (_, FieldKind::Base64) => {
-            sized(text()?, "base64_bytes", PGP_KEY_BYTES)?;
+            sized(text()?, "base64_bytes", KEY_BYTES)?;
             STANDARD.decode(text()?).map(drop).map_err(|_| FieldError::Base64)
         }
         (_, FieldKind::Template) => template(text()?),
         (_, FieldKind::Addresses) => addresses(value),
+        (_, FieldKind::Site) => value.as_object().map(drop).ok_or(FieldError::Type("an object")),
     }
 }
 
@@ -75,36 +79,19 @@ fn sized(text: &str, limit: &'static str, max: usize) -> Result<(), FieldError> 
     if text.len() > max { Err(FieldError::Length { size: text.len(), limit, max }) } else { Ok(()) }
 }
 
-/// Base64 of an armoured public key (RFC 9580, 6.2): its lines, and that its first packet is a public key.
+/// A key that files can be encrypted to; whether it has expired is asked when it becomes part of a destination.
 fn pgp_key(text: &str) -> Result<(), FieldError> {
-    sized(text, "pgp_key_bytes", PGP_KEY_BYTES)?;
-    // Tools that make base64 break its lines.
-    let text: String = text.split_ascii_whitespace().collect();
-    let armoured = STANDARD.decode(text).map_err(|_| FieldError::Base64)?;
-    let armoured =
-        std::str::from_utf8(&armoured).map_err(|_| FieldError::Pgp("is not text: armour the key first"))?;
-    if armoured.contains("PRIVATE KEY BLOCK") {
-        return Err(FieldError::Pgp("is a private key: keep it to yourself, and send the public one"));
-    }
-    let mut lines = armoured.trim().lines().map(str::trim);
-    if lines.next() != Some("-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-        return Err(FieldError::Pgp("does not begin with `-----BEGIN PGP PUBLIC KEY BLOCK-----`"));
-    }
-    if lines.next_back() != Some("-----END PGP PUBLIC KEY BLOCK-----") {
-        return Err(FieldError::Pgp("does not end with `-----END PGP PUBLIC KEY BLOCK-----`"));
-    }
-    // Headers such as `Version: 1` end with an empty line; the checksum begins with `=`.
-    let packets: String =
-        lines.skip_while(|line| !line.is_empty()).take_while(|line| !line.starts_with('=')).collect();
-    let packets = STANDARD.decode(packets).map_err(|_| FieldError::Pgp("has a body that is not base64"))?;
-    // Tag 6, in the old form with any length type or in the new one.
-    let is_key = packets.first().is_some_and(|tag| matches!(tag, 0x98..=0x9b | 0xc6));
-    if is_key { Ok(()) } else { Err(FieldError::Pgp("does not begin with a public key")) }
+    PgpKeys::read(&[text.to_owned()]).map(drop).map_err(|error| FieldError::Pgp(error.why))
 }
 
 /// The name of a file: what the template engine takes.
 fn template(text: &str) -> Result<(), FieldError> {
     Template::parse(text).map(drop).map_err(FieldError::Template)
+}
+
+/// A line such as a subject.
+fn line(text: &str) -> Result<(), FieldError> {
+    Template::parse_line(text).map(drop).map_err(FieldError::Line)
 }
 
 /// One address, or an array of them.
@@ -172,47 +159,26 @@ fn zone(text: &str) -> Result<(), FieldError> {
 
 #[cfg(test)]
 mod tests {
+    use pgp::types::KeyVersion;
     use serde_json::json;
 
     use super::*;
+    use crate::pgp::tests::{public_text, secret_key};
 
     fn checked(name: &str, kind: FieldKind, value: &Value) -> Result<(), String> {
         let field = Field { name: name.to_owned(), kind, required: false, about: String::new() };
         check(&field, value).map_err(|error| error.to_string())
     }
 
-    fn armoured(first: u8) -> String {
-        let body = STANDARD.encode([first, 1, 2, 3, 4, 5]);
-        format!(
-            "-----BEGIN PGP PUBLIC KEY BLOCK-----\nComment: demo\n\n{body}\n=AbCd\n-----END PGP PUBLIC KEY BLOCK-----\n"
-        )
-    }
-
     #[test]
-    fn a_key_is_an_armoured_public_one() {
+    fn a_key_is_one_that_files_can_be_encrypted_to() {
         let key = |text: &str| checked("PGP_KEY", FieldKind::Base64, &json!(text));
-        assert_eq!(key(&STANDARD.encode(armoured(0x99))), Ok(()));
-        assert_eq!(key(&STANDARD.encode(armoured(0xc6))), Ok(()));
-        let broken: Vec<String> = STANDARD
-            .encode(armoured(0x99))
-            .as_bytes()
-            .chunks(20)
-            .map(|l| String::from_utf8_lossy(l).into_owned())
-            .collect();
-        assert_eq!(key(&broken.join("\n")), Ok(()), "lines may be broken");
+        assert_eq!(key(&public_text(&secret_key(KeyVersion::V4, true))), Ok(()));
         for (text, expected) in [
             ("no base64!".to_owned(), "it is not base64"),
             (STANDARD.encode("BASE64-ARMOURED-KEY"), "what the base64 holds does not begin with `-----BEGIN"),
-            (STANDARD.encode(armoured(0x95)), "what the base64 holds does not begin with a public key"),
-            (
-                STANDARD.encode(armoured(0x99).replace("PUBLIC", "PRIVATE")),
-                "what the base64 holds is a private key",
-            ),
-            (
-                STANDARD.encode(armoured(0x99).replace("-----END", "---END")),
-                "what the base64 holds does not end with",
-            ),
-            ("A".repeat(PGP_KEY_BYTES + 1), "65537 bytes long, the limit `pgp_key_bytes` is 65536"),
+            (public_text(&secret_key(KeyVersion::V4, false)), "key "),
+            ("A".repeat(KEY_BYTES + 1), "65537 bytes long, the limit `pgp_key_bytes` is 65536"),
         ] {
             let error = key(&text).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

@@ -1,8 +1,9 @@
 //! The carrier-webhook API under `/webhooks`: registrations, what of them failed, and retries, in the documented shapes.
 //!
 //! A thin face over subscriptions, destinations and deliveries: a registration is one subscription with a destination of its
-//! own, and from there on the engine is that of `/v1`. One file for each noun of the API; `registration`, `headers`, `fields`
-//! and `redaction` read what a registration says, `views` shows it again with its secrets masked, `error` and `throttle` are
+//! own, and from there on the engine is that of `/v1`. One file for each noun of the API; `registration`, `headers`, `site` and
+//! `fields` read what a registration says, `sending` and `redaction` make of it what `/v1` knows, with the stock plugins of
+//! `plugins`; `views` shows it again with its secrets masked, `error` and `throttle` are
 //! what every answer here has. The README's part for carriers lists what the documents leave open and what was chosen.
 //!
 //! It must not know SQL, plugins' code or how deliveries are sent.
@@ -11,10 +12,14 @@ pub mod error;
 pub mod failed;
 mod fields;
 mod headers;
+mod plugins;
 mod redaction;
 pub mod register;
 pub mod registration;
 pub mod retry;
+mod schema;
+mod sending;
+mod site;
 pub mod subscribed;
 mod throttle;
 pub mod unregister;

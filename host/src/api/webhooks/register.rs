@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::error::Failures;
 use super::registration::{Registration, in_words};
 use super::views::Record;
-use super::{Desk, Registered, redaction};
+use super::{Desk, Registered, plugins, sending};
 use crate::api::destinations::sealed;
 use crate::api::extract::{RawBody, json};
 use crate::api::keys::room;
@@ -14,10 +14,9 @@ use crate::api::problem::{Code, Problem};
 use crate::api::proof::Own;
 use crate::carrier::destination::{DestinationSecrets, SigningSecret};
 use crate::carrier::{
-    Destination, DestinationKind, DestinationSpec, DestinationState, OnFault, PolicySpec, Subscription,
-    SubscriptionSpec, SubscriptionState, Webhook,
+    Destination, DestinationState, OnFault, PolicySpec, Subscription, SubscriptionSpec, SubscriptionState,
+    Webhook,
 };
-use crate::catalogue::Action;
 use crate::clock::{Millis, random_bytes};
 use crate::event::{CarrierId, time_ordered};
 
@@ -38,8 +37,8 @@ pub(super) async fn register(
     secrets.signing = fresh.iter().map(|one| SigningSecret { secret: one.clone(), until_ms: None }).collect();
     checks.destination(&made.destination.spec, &secrets).map_err(|unfit| in_words(unfit.into()))?;
     checks.subscription(&made.subscription.spec).map_err(|unfit| in_words(unfit.into()))?;
-    if !made.subscription.spec.plugins.is_empty() {
-        redaction::install(&desk.store, &desk.plugins).await?;
+    for plugin in &made.subscription.spec.plugins {
+        plugins::install(&desk.store, &desk.plugins, &plugin.name).await?;
     }
     made.destination.sealed = sealed(&made.destination, &secrets, checks)?;
     let _turn = desk.turn.mine().await;
@@ -60,6 +59,7 @@ fn make(
     let internal = |error: crate::name::NameError| Problem::new(Code::Internal, error.to_string());
     let id = time_ordered(now, random_bytes()).to_string().parse().map_err(internal)?;
     let name = Webhook::destination_of(&id).map_err(internal)?;
+    let sending = sending::of(&registration, &name).map_err(internal)?;
     let webhook = Webhook {
         event_id: registration.event_id,
         event_name: registration.entry.shown_name(),
@@ -67,17 +67,15 @@ fn make(
         registered: registration.registered,
         headers_listed: registration.headers.listed,
     };
-    let (plugins, settings) =
-        redaction::chain(registration.redacted, registration.classifications).map_err(internal)?;
     let spec = SubscriptionSpec {
-        event_types: vec![registration.entry.event_type.to_string()],
-        filter: registration.filter,
-        plugins,
+        event_types: sending.event_types,
+        filter: sending.filter,
+        plugins: sending.plugins,
         destinations: vec![name.clone()],
-        settings,
+        settings: sending.settings,
         policy: PolicySpec { profile: Some(registration.policy), ..PolicySpec::default() },
         on_fault: OnFault::Hold,
-        schedule: None,
+        schedule: sending.schedule,
         webhook: Some(webhook.clone()),
     };
     let subscription = Subscription {
@@ -91,21 +89,7 @@ fn make(
     let destination = Destination {
         carrier,
         name,
-        spec: DestinationSpec {
-            kind: match registration.entry.action {
-                Action::HttpPost => DestinationKind::Http,
-                Action::Sftp => DestinationKind::Sftp,
-                // A survey reaches the user by mail where there is nothing that sends texts.
-                Action::Email | Action::Survey => DestinationKind::Email,
-            },
-            url: registration.address,
-            method: registration.method,
-            concurrency: None,
-            rate_per_minute: None,
-            email: None,
-            sftp: None,
-            pgp_keys: Vec::new(),
-        },
+        spec: sending.spec,
         sealed: Vec::new(),
         state: DestinationState::Enabled,
         disabled_reason: None,
@@ -113,11 +97,5 @@ fn make(
         created: now,
         updated: now,
     };
-    let secrets = DestinationSecrets {
-        headers: registration.headers.fixed,
-        auth: registration.headers.auth,
-        shared_secret: registration.auth_token,
-        ..DestinationSecrets::default()
-    };
-    Ok((Registered { subscription, webhook, destination }, secrets))
+    Ok((Registered { subscription, webhook, destination }, sending.secrets))
 }

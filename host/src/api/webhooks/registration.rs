@@ -4,11 +4,10 @@
 //! does not take is refused: a misspelt `FILTER_BY` that is passed over would send what its carrier did not want to be sent.
 
 use serde_json::{Map, Value};
-use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::fields;
 use super::headers::{self, Headers, cut};
+use super::site::{self, Site};
 use crate::api::problem::{Code, Problem};
 use crate::carrier::destination::HttpMethod;
 use crate::catalogue::{Action, Catalogue, Entry, Filterable};
@@ -18,8 +17,9 @@ use crate::matching::{Filter, FilterError};
 const AUTH_TOKEN_BYTES: usize = 1_024;
 
 /// Members that every webhook takes, or every one that is sent to an address (the second half).
-const COMMON: [&str; 3] = ["EVENT_ID", "redacted", "POLICY"];
-const OF_HTTP: [&str; 5] = ["HTTP_POST_ADDRESS", "HEADERS", "SIGNING", "AUTH_TOKEN", "HTTP_METHOD"];
+const COMMON: [&str; 2] = ["EVENT_ID", "POLICY"];
+const OF_HTTP: [&str; 6] =
+    ["HTTP_POST_ADDRESS", "HEADERS", "SIGNING", "AUTH_TOKEN", "HTTP_METHOD", "redacted"];
 
 /// Where paths and values of a filter are known well enough to see that an `&` is missing between two clauses.
 const DOCUMENTED_KEYS: [&str; 6] = ["brand", "type", "subType", "state", "caseType", "creationSource"];
@@ -44,7 +44,9 @@ pub struct Registration {
     pub(super) signing: bool,
     pub(super) auth_token: Option<String>,
     pub(super) method: HttpMethod,
-    /// The members as they came, without address, headers and secrets.
+    /// The carrier's own SFTP site.
+    pub(super) site: Option<Site>,
+    /// The members as they came, without address, headers, site and secrets.
     pub(super) registered: Map<String, Value>,
 }
 
@@ -68,21 +70,32 @@ impl Registration {
             filter: None,
             redacted: false,
             classifications: entry.field("includeMessageClassifications").is_none(),
-            policy: "none".to_owned(),
+            // What is posted is retried by those who receive it, as documented. Nobody is told of a file or a mail that
+            // is missing, and a mail server that says "later" is nothing unusual.
+            policy: if entry.action == Action::HttpPost { "none" } else { "standard" }.to_owned(),
             signing: false,
             auth_token: None,
             method: HttpMethod::Post,
+            site: None,
             registered: Map::new(),
             entry,
         };
         let address = take(&mut body, "HTTP_POST_ADDRESS");
         let (headers, token) = (take(&mut body, "HEADERS"), take(&mut body, "AUTH_TOKEN"));
         registration.sent_by(address, headers, token)?;
+        if let Some(site) = take(&mut body, "SFTP") {
+            let takes = registration.entry.field("SFTP").is_some();
+            registration.site =
+                Some(if takes { site::read(site)? } else { return Err(registration.foreign("SFTP")) });
+        }
         for (name, value) in body {
             if !value.is_null() {
                 registration.member(&name, &value, catalogue)?;
                 registration.registered.insert(name, value);
             }
+        }
+        if registration.has("TIME_ZONE") && !registration.has("SCHEDULE") {
+            return Err(Problem::invalid("TIME_ZONE", "it belongs to a `SCHEDULE`: give one"));
         }
         let entry = &registration.entry;
         if let Some(field) = entry.fields.iter().find(|f| f.required && !registration.has(&f.name)) {
@@ -92,7 +105,34 @@ impl Registration {
     }
 
     fn has(&self, name: &str) -> bool {
-        self.registered.keys().any(|there| there.eq_ignore_ascii_case(name))
+        self.member_of(name).is_some()
+    }
+
+    fn member_of(&self, name: &str) -> Option<&Value> {
+        self.registered.iter().find(|(there, _)| there.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// A member that takes a text.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.member_of(name).and_then(Value::as_str)
+    }
+
+    /// A member that takes true or false.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.member_of(name).and_then(Value::as_bool).unwrap_or_default()
+    }
+
+    /// `RECIPIENTS`: one address, or several.
+    pub(super) fn recipients(&self) -> Vec<String> {
+        match self.member_of("RECIPIENTS") {
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            one => one.and_then(Value::as_str).map(str::to_owned).into_iter().collect(),
+        }
+    }
+
+    /// `PGP_KEY`, whose lines may be broken.
+    pub(super) fn pgp_keys(&self) -> Vec<String> {
+        self.text("PGP_KEY").map(|key| key.split_ascii_whitespace().collect()).into_iter().collect()
     }
 
     /// Address, headers and shared secret: what is kept with the destination.
@@ -148,7 +188,7 @@ impl Registration {
         let flag = || value.as_bool().ok_or_else(|| Problem::invalid(cut(name), "it takes true or false"));
         match canonical.copied() {
             Some("EVENT_ID") => {}
-            Some("redacted") => self.redacted = flag()?,
+            Some("redacted") if posts || self.entry.field(name).is_some() => self.redacted = flag()?,
             Some("FILTER_BY") => self.filter = Some(filter(value, self.event_id, &self.entry, catalogue)?),
             Some("POLICY") => {
                 self.policy = one_of("POLICY", value, ["none", "conversation", "standard"])?.to_owned();
@@ -284,7 +324,7 @@ fn filter(value: &Value, event_id: u16, entry: &Entry, catalogue: &Catalogue) ->
     Ok(native)
 }
 
-/// What is said of an address or a header by those who check destinations, in the words of a registration.
+/// What is said of a member by those who check destinations and subscriptions, in the words of a registration.
 pub(super) fn in_words(mut problem: Problem) -> Problem {
     let Some(field) = problem.field.clone() else { return problem };
     let (first, rest) = field.split_once('.').map_or((field.as_str(), ""), |(first, rest)| (first, rest));
@@ -296,6 +336,12 @@ pub(super) fn in_words(mut problem: Problem) -> Problem {
         ("shared_secret", _) => "AUTH_TOKEN".to_owned(),
         ("filter", _) => "FILTER_BY".to_owned(),
         ("policy", _) => "POLICY".to_owned(),
+        ("pgp_keys", _) => "PGP_KEY".to_owned(),
+        ("schedule", _) => "SCHEDULE".to_owned(),
+        ("sftp" | "login", "") => "SFTP".to_owned(),
+        ("sftp", "file_name") => "FORMAT".to_owned(),
+        ("sftp" | "login", member) => format!("SFTP.{member}"),
+        ("email", "to") => "RECIPIENTS".to_owned(),
         _ => return problem,
     };
     let said = problem.detail.strip_prefix(&format!("`{field}`: ")).unwrap_or(&problem.detail).to_owned();
@@ -304,56 +350,6 @@ pub(super) fn in_words(mut problem: Problem) -> Problem {
     problem.code = Code::InvalidBody.as_str();
     problem.field = Some(renamed);
     problem
-}
-
-impl utoipa::PartialSchema for Registration {
-    fn schema() -> RefOr<Schema> {
-        let of = |kind: Type, about: &str| ObjectBuilder::new().schema_type(kind).description(Some(about));
-        let words =
-            |words: &[&str], about: &str| of(Type::String, about).enum_values(Some(words.iter().copied()));
-        let strings = || {
-            let any = || ObjectBuilder::new().schema_type(Type::Object);
-            OneOfBuilder::new()
-                .description(Some(
-                    "Static headers; `Authorization` is a text or an object with OAuth 2.0 settings. An array with one such \
-                     object is taken as well.",
-                ))
-                .item(any().build())
-                .item(ArrayBuilder::new().items(RefOr::<Schema>::from(any())).build())
-        };
-        ObjectBuilder::new()
-            .description(Some(
-                "A registration. Names are taken in any case. What an event takes beyond these members stands in the catalogue \
-                 (`GET /v1/event-types`); a member that it does not take is refused.",
-            ))
-            .property("EVENT_ID", of(Type::Integer, "The number of the event."))
-            .property("HTTP_POST_ADDRESS", of(Type::String, "Where it is sent; needed for events that are."))
-            .property("HEADERS", strings())
-            .property("FILTER_BY", of(Type::String, "`path:value`, several joined by `&`: all must hold."))
-            .property("redacted", of(Type::Boolean, "Whether personal data is left out."))
-            .property(
-                "includeMessageClassifications",
-                of(Type::Boolean, "For event 14: whether classifications of messages are sent."),
-            )
-            .property("PGP_KEY", of(Type::String, "For files: base64 of an armoured public key."))
-            .property("FORMAT", of(Type::String, "For files: the template of their names."))
-            .property("RECIPIENTS", of(Type::Array, "For mails: the addresses."))
-            .property("SCHEDULE", of(Type::String, "For event 4: `daily HH:MM` or `weekly DAY HH:MM`."))
-            .property("TIME_ZONE", of(Type::String, "For event 4: such as `America/New_York`; `UTC` when absent."))
-            .property("POLICY", words(&["none", "conversation", "standard"], "How it is retried; `none` when absent."))
-            .property("SIGNING", of(Type::Boolean, "Whether requests are signed by Standard Webhooks."))
-            .property("AUTH_TOKEN", of(Type::String, "Sent as `x-auth-token`; never shown."))
-            .property("HTTP_METHOD", words(&["POST", "PUT", "GET"], "`POST` when absent; `GET` carries no payload."))
-            .required("EVENT_ID")
-            .into()
-    }
-}
-
-impl utoipa::ToSchema for Registration {
-    fn name() -> std::borrow::Cow<'static, str> {
-        "Registration".into()
-    }
-    fn schemas(_: &mut Vec<(String, RefOr<Schema>)>) {}
 }
 
 #[cfg(test)]

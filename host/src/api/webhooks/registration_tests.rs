@@ -28,7 +28,11 @@ fn the_documented_bodies_are_taken() {
     let taken = read(file).unwrap();
     assert_eq!((taken.address, taken.redacted, taken.registered.contains_key("format")), (None, true, true));
     let mail = read(json!({ "event_id": 8, "recipients": ["claims@acme.example"] })).unwrap();
-    assert_eq!(mail.event_id, 8, "names are taken in any case");
+    assert_eq!((mail.event_id, mail.policy.as_str()), (8, "standard"), "names are taken in any case");
+    let site = read(json!({ "EVENT_ID": 15, "sftp": { "HOST": "sftp.acme.example", "password": "S3CRET" } }))
+        .unwrap();
+    assert_eq!(site.site.unwrap().login.password.as_deref(), Some("S3CRET"));
+    assert_eq!(site.registered.keys().collect::<Vec<_>>(), ["EVENT_ID"], "the site is the destination's");
     read(json!({ "EVENT_ID": 9 })).unwrap();
     read(json!({ "EVENT_ID": 4, "SCHEDULE": "weekly mon 02:30", "TIME_ZONE": "Europe/Berlin" })).unwrap();
     let absent = json!({ "EVENT_ID": 11, "HTTP_POST_ADDRESS": ADDRESS, "HEADERS": null, "FILTER_BY": null });
@@ -93,6 +97,20 @@ fn a_member_that_does_not_hold_is_named() {
         (json!({ "EVENT_ID": 3, "HEADERS": {} }), "HEADERS", "event 3 does not take it"),
         (json!({ "EVENT_ID": 3, "PGP_KEY": "x!" }), "PGP_KEY", "it is not base64"),
         (json!({ "EVENT_ID": 8 }), "RECIPIENTS", "event 8 needs it"),
+        (
+            json!({ "EVENT_ID": 9, "redacted": true }),
+            "redacted",
+            "event 9 does not take it; it takes EVENT_ID,",
+        ),
+        (
+            json!({ "EVENT_ID": 9, "SUBJECT": "a\nb" }),
+            "SUBJECT",
+            "it has a control character, at character 2",
+        ),
+        (json!({ "EVENT_ID": 15, "redacted": false }), "redacted", "event 15 does not take it"),
+        (json!({ "EVENT_ID": 4, "TIME_ZONE": "UTC" }), "TIME_ZONE", "it belongs to a `SCHEDULE`"),
+        (json!({ "EVENT_ID": 3, "SFTP": "sftp.acme.example" }), "SFTP", "it takes an object"),
+        (with(json!({ "SFTP": {} })), "SFTP", "event 14 does not take it"),
     ] {
         let (named, why) = read(body.clone()).unwrap_err();
         assert_eq!(named.as_deref(), Some(field), "{body}: {why}");

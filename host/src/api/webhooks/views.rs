@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::{Registered, headers};
+use super::{Registered, headers, site};
 use crate::api::destination_views::{open, token_end};
 use crate::api::problem::Problem;
 use crate::api::state::Checks;
@@ -75,6 +75,9 @@ pub(super) fn payload(
     }
     if let Some(headers) = headers::shown(secrets, webhook.headers_listed, expires) {
         payload.insert("HEADERS".to_owned(), headers);
+    }
+    if let Some(site) = site::shown(&destination.spec, secrets) {
+        payload.insert("SFTP".to_owned(), site);
     }
     if secrets.shared_secret.is_some() {
         payload.insert("AUTH_TOKEN".to_owned(), MASK.into());

@@ -1,12 +1,11 @@
 //! The demo's account: what the host says, side by side with what the receiver got and what was to be expected.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use super::events::{PERSONAL, Sample};
-use super::setup::Carriers;
+use super::setup::{Carriers, settled};
 use crate::cli::receiver::Receiver;
 
 /// What was counted, and everything that does not add up.
@@ -36,7 +35,7 @@ pub(super) async fn draw_up(
     });
     let mut known = 0;
     for sample in samples {
-        let event = settled(carriers, sample).await?;
+        let event = settled(carriers.of(sample.carrier), &sample.id).await?;
         account.routing(sample, &event["routings"][0]);
         known += account.deliveries(sample, &event["routings"][0], receiver);
     }
@@ -47,22 +46,6 @@ pub(super) async fn draw_up(
     account.signatures = receiver.look(|s| s.requests.values().map(|r| (r.taken + r.refused) as usize).sum());
     account.faults.extend(bad.into_iter().map(|why| format!("signature: {why}")));
     Ok(account)
-}
-
-/// The event with its routings, once nothing about it is open any more (or after ten seconds as it is).
-async fn settled(carriers: &Carriers, sample: &Sample) -> anyhow::Result<Value> {
-    let path = format!("/v1/carriers/me/events/{}", sample.id);
-    let mut event = Value::Null;
-    for _ in 0..100 {
-        event = carriers.of(sample.carrier).get(&path).await?;
-        let deliveries = event["routings"][0]["deliveries"].as_array();
-        if event["routed"] == true && deliveries.is_none_or(|all| all.iter().all(|d| d["state"] != "pending"))
-        {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(event)
 }
 
 impl Account {

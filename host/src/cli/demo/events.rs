@@ -65,7 +65,7 @@ fn with(mut body: Value, key: &str, value: Value) -> Value {
     body
 }
 
-fn case(i: usize, brand: &str, state: &str) -> Value {
+pub(super) fn case(i: usize, brand: &str, state: &str) -> Value {
     json!({
         "caseData": {
             "id": format!("8f2e4c1a-0000-4d3b-9a10-{i:012x}"), "archived": false,

@@ -1,11 +1,16 @@
-//! `hookyard demo`: the whole way of an event on this machine, shown as it goes and checked against what the receiver
-//! really got.
+//! `hookyard demo`: the whole way of an event on this machine, to destinations of all kinds, shown as it goes and checked
+//! against what they really got.
 //!
-//! Host and receiver run in this process on free loopback ports; the data is in a temporary folder. Everything is set up
-//! over the API, as any operator and carrier would. Exit status 1 when the account does not add up.
+//! Host, receiver, mail server, SFTP site and media store run in this process on free loopback ports; the data is in a
+//! temporary folder. Everything is set up over the API, as any operator and carrier would. Exit status 1 when the account does not add up.
 
 mod account;
+mod closing;
 mod events;
+mod mail;
+mod media;
+mod picture;
+mod servers;
 mod setup;
 
 use std::net::SocketAddr;
@@ -17,6 +22,8 @@ use anyhow::Context;
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
+use self::servers::Servers;
+use crate::carrier::RelaySecurity;
 use crate::cli::client::{Client, Target};
 use crate::cli::receiver::Receiver;
 use crate::clock::{Clock, Stopwatch};
@@ -58,10 +65,16 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let receiver = Receiver::start(SocketAddr::from(([127, 0, 0, 1], 0)), Box::new(refuse)).await?;
 
+    let servers = Servers::start().await?;
+
     let mut config = Config::default();
     config.store.data = data.path().to_owned();
     config.deliver.allow_http = true;
     config.deliver.allow_networks = vec!["127.0.0.0/8".parse()?];
+    config.mail.relay = servers.smtp.ip().to_string();
+    config.mail.port = servers.smtp.port();
+    config.mail.security = RelaySecurity::None;
+    config.mail.from = "Claims events <events@platform.example>".to_owned();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen on loopback")?;
     let host = Host::start(&config, listener, Clock::system(), std::env::current_exe()?).await?;
     let key_file = host.first_key().context("a new store has made no admin key")?;
@@ -70,9 +83,12 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&Target { url: url.clone(), key: key.clone() })?;
     println!("host      {url}  (SQLite in {})", data.path().display());
     println!(
-        "receiver  http://{}  (verifies every signature, refuses some requests at first)\n",
+        "receiver  http://{}  (verifies every signature, refuses some requests at first)",
         receiver.address
     );
+    println!("mail      smtp://{}  (puts the first mail off)", servers.smtp);
+    println!("files     sftp://{}", servers.site.address);
+    println!("media     http://{}  (links are signed and expire)\n", servers.media.address);
 
     println!("Setting up two carriers, three stock plugins and three destinations");
     let carriers = setup::carriers(&client, &url, &receiver).await?;
@@ -97,6 +113,10 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let account = account::draw_up(&carriers, &samples, accepted, &receiver).await?;
     account.print();
+
+    println!("\nCases close: their transcripts are mailed and put on an SFTP site, and so are pictures");
+    let closing = closing::run(&client, &url, &servers).await?;
+    closing.print();
     println!("\ntook {:.1} s", watch.elapsed().as_secs_f64());
 
     if args.keep {
@@ -107,7 +127,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("\n`hookyard demo --keep` leaves everything running and says how to look at it.");
     }
     host.stop(Duration::from_secs(10), Duration::from_secs(1), std::future::pending()).await;
-    Ok(if account.adds_up() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if account.adds_up() && closing.adds_up() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn hints(url: &str, key: &str, event: &str) {

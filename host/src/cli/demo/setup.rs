@@ -1,5 +1,7 @@
 //! What the demo's operator and carriers set up, over the API, and how its platform posts.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use bytes::Bytes;
 use reqwest::Method;
@@ -63,11 +65,11 @@ pub(super) async fn carriers(admin: &Client, url: &str, receiver: &Receiver) -> 
 }
 
 /// Short waits, so that a retry is seen while one looks.
-fn policy() -> Value {
+pub(super) fn policy() -> Value {
     json!({ "retry_after_ms": [250, 500, 1_000, 2_000], "timeout_ms": 5_000 })
 }
 
-async fn carrier(admin: &Client, url: &str, id: &str, name: &str) -> anyhow::Result<Client> {
+pub(super) async fn carrier(admin: &Client, url: &str, id: &str, name: &str) -> anyhow::Result<Client> {
     admin.post("/v1/carriers", &json!({ "id": id, "name": name })).await?;
     let made = admin.post(&format!("/v1/carriers/{id}/keys"), &json!({ "name": "demo" })).await?;
     let key = made["key"].as_str().context("the host made a key without its text")?.to_owned();
@@ -75,12 +77,12 @@ async fn carrier(admin: &Client, url: &str, id: &str, name: &str) -> anyhow::Res
     Client::new(&Target { url: url.to_owned(), key })
 }
 
-fn component(name: &str) -> anyhow::Result<Bytes> {
+pub(super) fn component(name: &str) -> anyhow::Result<Bytes> {
     let stock = stock::find(name).with_context(|| format!("there is no stock plugin `{name}`"))?;
     Ok(Bytes::from_static(stock.bytes))
 }
 
-async fn upload(carrier: &Client, name: &str, component: Bytes) -> anyhow::Result<i64> {
+pub(super) async fn upload(carrier: &Client, name: &str, component: Bytes) -> anyhow::Result<i64> {
     let size = component.len();
     let path = format!("/v1/carriers/me/plugins/{name}");
     let uploaded =
@@ -101,10 +103,26 @@ async fn destination(carrier: &Client, receiver: &Receiver, name: &str) -> anyho
     Ok(())
 }
 
-async fn subscription(carrier: &Client, id: &str, body: &Value) -> anyhow::Result<()> {
+pub(super) async fn subscription(carrier: &Client, id: &str, body: &Value) -> anyhow::Result<()> {
     carrier.put(&format!("/v1/carriers/me/subscriptions/{id}"), body).await?;
     println!("  subscription {id}: {}", body["plugins"]);
     Ok(())
+}
+
+/// The event with its routings, once nothing about it is open any more (or after ten seconds as it is).
+pub(super) async fn settled(carrier: &Client, id: &str) -> anyhow::Result<Value> {
+    let path = format!("/v1/carriers/me/events/{id}");
+    let mut event = Value::Null;
+    for _ in 0..100 {
+        event = carrier.get(&path).await?;
+        let routings = event["routings"].as_array().into_iter().flatten();
+        let mut deliveries = routings.flat_map(|one| one["deliveries"].as_array().into_iter().flatten());
+        if event["routed"] == true && deliveries.all(|one| one["state"] != "pending") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(event)
 }
 
 /// Replaces Acme's `redact` by a new build of it while events are under way; gives the new version.

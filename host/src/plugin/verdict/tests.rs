@@ -6,6 +6,7 @@ fn judge(list: Vec<v1::Delivery>) -> Result<Vec<Delivery>, Fault> {
     let granted = [
         ("claims".parse().unwrap(), DestinationKind::Http),
         ("office".parse().unwrap(), DestinationKind::Email),
+        ("files".parse().unwrap(), DestinationKind::Sftp),
     ];
     let limits = Limits { output_bytes: 20_000, deliveries: 3, ..Limits::default() };
     Rules { granted: &granted, limits: &limits, received: Millis(1_000), given: None }.deliveries(list)
@@ -43,6 +44,30 @@ fn destinations_must_be_granted_and_of_the_right_kind() {
     assert!(refusal(to("office")).contains("is of kind email, and this is a message of kind http"));
     let sent = judge(vec![one(to("claims"))]).unwrap();
     assert_eq!(sent[0].send.destination().as_str(), "claims");
+}
+
+#[test]
+fn a_file_has_any_name_and_stays_below_its_folder() {
+    let named = |path: &str| {
+        let file = v1::SftpFile {
+            destination: "files".to_owned(),
+            path: path.to_owned(),
+            content: v1::Content::Original,
+        };
+        judge(vec![v1::Delivery { send: v1::Message::Sftp(file), not_before_ms: None, order_key: None }])
+    };
+    for path in ["a.pdf", "Fälle 2026/Bericht #1? 100%.pdf", "a..b/%2e%2e"] {
+        let sent = named(path).unwrap();
+        assert!(matches!(&sent[0].send, Message::Sftp(file) if file.path == path), "{path}");
+    }
+    let deep = ["a"; 17].join("/");
+    for path in ["", "/etc/passwd", "a/../b", "./a", "a\\b", "a\nb", "a//b", "a/", &deep, &"x".repeat(256)] {
+        let Err(Fault::Rejected(why)) = named(path) else { panic!("{path}") };
+        assert!(
+            why.starts_with("delivery 0: path ") && why.contains("below the destination's folder"),
+            "{why}"
+        );
+    }
 }
 
 #[test]
