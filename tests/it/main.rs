@@ -30,6 +30,7 @@ mod isolation;
 mod kill;
 mod lanes;
 mod leaks;
+mod media;
 mod neighbours;
 mod nodes;
 mod operation;

@@ -9,6 +9,8 @@ pub mod client;
 
 pub mod child;
 
+pub mod clamd;
+
 pub mod data;
 
 pub mod drop_server;
@@ -20,6 +22,8 @@ pub mod gnupg;
 pub mod host;
 
 pub mod generated;
+
+pub mod media;
 
 pub mod pdf;
 

@@ -117,7 +117,7 @@ impl Default for ServerConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {
-    /// The data folder: the SQLite database, the master key, the first admin key and compiled plugins. Made when it is
+    /// The data folder: the SQLite database, the master key, the first admin key, compiled plugins and fetched media. Made when it is
     /// missing. Nodes that share a PostgreSQL database need the same `master.key` in each one's folder;
     /// a node reads it again when it changes.
     pub data: PathBuf,

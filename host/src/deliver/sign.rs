@@ -87,27 +87,17 @@ impl Signer {
     /// The value of `webhook-signature` at `now` for what is sent with this id, Unix second and body: an entry for each
     /// secret whose overlap has not ended. `None` when no secret signs.
     pub fn sign(&self, id: &str, second: i64, body: &[u8], now: Millis) -> Option<String> {
+        let head = format!("{id}.{second}.");
         let mut header = String::new();
         for key in self.valid(now) {
-            if !header.is_empty() {
-                header.push(' ');
-            }
             match key {
                 Key::V1(mac) => {
-                    let mut mac = mac.clone();
-                    mac.update(id.as_bytes());
-                    mac.update(b".");
-                    mac.update(second.to_string().as_bytes());
-                    mac.update(b".");
-                    mac.update(body);
-                    header.push_str("v1,");
-                    STANDARD.encode_string(mac.finalize().into_bytes(), &mut header);
+                    let mac = mac.clone().chain_update(&head).chain_update(body);
+                    enter(&mut header, "v1,", &mac.finalize().into_bytes());
                 }
                 Key::V1a(key) => {
-                    let head = format!("{id}.{second}.");
-                    header.push_str("v1a,");
-                    STANDARD
-                        .encode_string(key.sign(&[head.as_bytes(), body].concat()).to_bytes(), &mut header);
+                    let signature = key.sign(&[head.as_bytes(), body].concat());
+                    enter(&mut header, "v1a,", &signature.to_bytes());
                 }
             }
         }
@@ -129,16 +119,11 @@ impl Signer {
         let head = format!("{id}.{second}.");
         let mut header = String::new();
         for key in self.valid(now) {
-            if !header.is_empty() {
-                header.push(' ');
-            }
             match key {
                 Key::V1(mac) => {
-                    let mut mac = mac.clone();
-                    mac.update(head.as_bytes());
+                    let mut mac = mac.clone().chain_update(&head);
                     pour(open()?, |piece| mac.update(piece))?;
-                    header.push_str("v1,");
-                    STANDARD.encode_string(mac.finalize().into_bytes(), &mut header);
+                    enter(&mut header, "v1,", &mac.finalize().into_bytes());
                 }
                 Key::V1a(key) => {
                     // Expanded from the very key whose public half it is given: what the function warns of cannot be.
@@ -149,8 +134,7 @@ impl Signer {
                         poured.map_err(SignatureError::from_source)
                     };
                     let signature = raw_sign_byupdate(&expanded, message, &key.verifying_key());
-                    header.push_str("v1a,");
-                    STANDARD.encode_string(signature.map_err(io::Error::other)?.to_bytes(), &mut header);
+                    enter(&mut header, "v1a,", &signature.map_err(io::Error::other)?.to_bytes());
                 }
             }
         }
@@ -166,6 +150,15 @@ impl Signer {
         let valid = move |until: &Option<Millis>| until.is_none_or(|until| now < until);
         self.keys.iter().filter(move |(_, until)| valid(until)).map(|(key, _)| key)
     }
+}
+
+/// Adds a signature to the header's value.
+fn enter(header: &mut String, version: &str, signature: &[u8]) {
+    if !header.is_empty() {
+        header.push(' ');
+    }
+    header.push_str(version);
+    STANDARD.encode_string(signature, header);
 }
 
 /// Reads a body to its end, piece by piece.

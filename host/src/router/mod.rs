@@ -36,6 +36,7 @@ mod claim;
 mod schedule;
 
 mod digests;
+
 mod media;
 
 mod upkeep;

@@ -220,3 +220,37 @@ fn judge_head(
         length => Ok((declared, length)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::carrier::{MediaCeiling, MediaRules};
+    use crate::clock::Millis;
+
+    #[tokio::test]
+    async fn a_name_that_leads_into_the_operators_network_is_refused_for_good() {
+        let folder = tempfile::tempdir().unwrap();
+        // The address is let through as it is written, and found out when its name is asked for.
+        let open = AddressPolicy {
+            allow_http: true,
+            allowed_networks: ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).to_vec(),
+        };
+        let spool = Spool::open(folder.path().to_owned(), 1_000, 1_000).unwrap().0;
+        let fetcher = Fetcher {
+            clients: Clients::new(&AddressPolicy::default(), None).unwrap(),
+            tls: None,
+            policy: open,
+            spool,
+            idle: Duration::from_secs(10),
+            whole: Duration::from_secs(10),
+        };
+        let ceiling = MediaCeiling { max_bytes: 10, types: vec!["image/png".to_owned()] };
+        let rules = MediaRules { allowed_hosts: vec!["localhost".to_owned()], ..MediaRules::default() };
+        let delivery = crate::event::time_ordered(Millis(1), [7; 10]).into();
+        let key = Key { carrier: "acme".parse().unwrap(), delivery, slot: 0 };
+        let rules = Rules::compile(&rules, &ceiling);
+        let error = fetcher.fetch(&key, "http://localhost:9/x", &rules).await.unwrap_err();
+        assert_eq!(error.meaning(), Meaning::Refused, "{error}");
+        assert!(error.to_string().contains("loopback"), "{error}");
+    }
+}

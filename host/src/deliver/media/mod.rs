@@ -215,8 +215,11 @@ impl Media {
     /// Waits until everything that a delivery carries is there, or cannot be had now. Nothing is spent by it: no permit, no
     /// attempt.
     pub async fn settle(&self, d: &HeldDelivery) {
-        for (slot, url) in links(&d.message, &d.body) {
-            self.entry(d, slot, url).settled(&self.0.clock).await;
+        // All of them are begun before the first is waited for.
+        let entries: Vec<_> =
+            links(&d.message, &d.body).map(|(slot, url)| self.entry(d, slot, url)).collect();
+        for entry in entries {
+            entry.settled(&self.0.clock).await;
         }
     }
 

@@ -321,6 +321,8 @@ fn key_of(carrier: &CarrierId, name: &str) -> Option<Key> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn key(slot: usize) -> Key {
@@ -348,6 +350,11 @@ mod tests {
         for (slot, len) in [(0, Some(3)), (1, None), (2, Some(9))] {
             spool.note(&key(slot), &note(len)).await.unwrap();
         }
+        drop(spool.part(&key(1)).await.unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let files = [spool.path(&key(0), "json"), spool.path(&key(1), "part")];
+        assert_eq!(files.map(|path| mode(&path)), [0o600; 2], "nobody else reads them");
+        assert_eq!(mode(&spool.0.folder.join("acme")), 0o700);
         for (slot, ending) in [(0, "bin"), (0, "part"), (1, "part"), (1, "bin"), (2, "bin"), (3, "bin")] {
             fs::write(spool.path(&key(slot), ending), b"abc").unwrap();
         }
