@@ -131,6 +131,8 @@ mod tests {
     /// Every route, from the places that make them: the document can only lose one by losing the route.
     const ROUTES: &str = "\
 delete /v1/carriers/{carrier}/destinations/{destination}
+delete /v1/carriers/{carrier}/drop/files
+delete /v1/carriers/{carrier}/drop/keys/{key}
 delete /v1/carriers/{carrier}/event-types/{event_type}
 delete /v1/carriers/{carrier}/keys/{key}
 delete /v1/carriers/{carrier}/subscriptions/{subscription}
@@ -143,6 +145,9 @@ get /v1/carriers/{carrier}/deliveries
 get /v1/carriers/{carrier}/deliveries/{delivery}
 get /v1/carriers/{carrier}/destinations
 get /v1/carriers/{carrier}/destinations/{destination}
+get /v1/carriers/{carrier}/drop/files
+get /v1/carriers/{carrier}/drop/keys
+get /v1/carriers/{carrier}/drop/keys/{key}
 get /v1/carriers/{carrier}/event-types
 get /v1/carriers/{carrier}/event-types/{event_type}
 get /v1/carriers/{carrier}/events
@@ -203,6 +208,7 @@ post /webhooks/register
 post /webhooks/retry
 post /webhooks/retry/{request}
 put /v1/carriers/{carrier}/destinations/{destination}
+put /v1/carriers/{carrier}/drop/keys/{key}
 put /v1/carriers/{carrier}/event-types/{event_type}
 put /v1/carriers/{carrier}/media
 put /v1/carriers/{carrier}/subscriptions/{subscription}

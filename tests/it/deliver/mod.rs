@@ -334,7 +334,7 @@ async fn what_can_never_be_sent_says_why_and_sends_nothing() {
     let sftp = Message::Sftp { path: "a".to_owned() };
     let fetch = Body::Fetch("https://example.com/file".to_owned());
     let cases = [
-        (Message::forwarded(), fetch, "content `fetch` is not available yet"),
+        (Message::forwarded(), fetch, "content `fetch` needs a spool, and there is none"),
         (with(Some("../x"), &[]), Body::Original, "the path of the request has a `.` or `..` part"),
         (with(None, &[("host", "x")]), Body::Original, "header \"host\" is set by the host itself"),
         (with(None, &[("x", "a\r\nb: c")]), Body::Original, "header \"x\" has a value that is not"),
@@ -345,11 +345,11 @@ async fn what_can_never_be_sent_says_why_and_sends_nothing() {
         let Outcome::Unavailable(why) = &report.outcome else { panic!("{report:?}") };
         assert!(why.starts_with(expected), "{why}");
     }
+    // Without a description of where files go there is nothing that could be sent to.
     let files = DestinationSpec::of(DestinationKind::Sftp);
     let (carrier, name) = ("acme".parse().unwrap(), "files".parse().unwrap());
-    let files = Target::compile(carrier, name, &files, &DestinationSecrets::default(), &loopback()).unwrap();
-    let report = sender.attempt(&files, &forwarded(), LONG, NOW).await;
-    assert_eq!(report.outcome, Outcome::Unavailable("destination kind not available: sftp".into()));
+    let why = Target::compile(carrier, name, &files, &DestinationSecrets::default(), &loopback()).unwrap_err();
+    assert_eq!(why.field(), "sftp", "{why}");
     assert!(endpoint.nothing_came());
 }
 

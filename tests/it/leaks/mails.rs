@@ -1,5 +1,8 @@
 //! What mails are sent with: logins to relays and keys that sign, at a mail server that repeats what it is told.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -12,7 +15,7 @@ use super::{DESTINATION, PLAIN, Secrets, User};
 pub(super) const OPERATORS: &str = "operators-password-1b7e";
 const CARRIERS: &str = "carriers-password-c35d";
 
-/// Mails by both relays, each refused with everything that the server knows.
+/// Mails by both relays, each refused with everything that the server knows of its login.
 pub(super) async fn mail(user: &mut User, secrets: &mut Secrets, relay: &SmtpSink) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem();
     for (what, secret) in [
@@ -22,15 +25,23 @@ pub(super) async fn mail(user: &mut User, secrets: &mut Secrets, relay: &SmtpSin
     ] {
         secrets.hide(what, secret);
     }
-    let both: Vec<String> = [("operator", OPERATORS), ("events", CARRIERS)]
-        .iter()
-        .map(|(name, password)| format!("{password} {}", STANDARD.encode(format!("\0{name}\0{password}"))))
-        .collect();
-    let known = both.join(" ");
-    relay.script(move |said| match said.verb.as_str() {
-        "AUTH" => Reply::Say(format!("235 {} is {known}", said.line)),
-        "." => Reply::Say(format!("451 I know {known}")),
-        _ => Reply::Usual,
+    // Each connection is told what it logged in with: no server knows more of a login than that.
+    let told = Mutex::new(HashMap::new());
+    relay.script(move |said| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        match said.verb.as_str() {
+            "AUTH" => {
+                let word = said.line.rsplit(' ').next().unwrap_or_default().to_owned();
+                let plain = STANDARD.decode(&word).unwrap_or_default();
+                let plain = String::from_utf8_lossy(&plain).into_owned();
+                let password = plain.rsplit('\0').next().unwrap_or_default();
+                let known = format!("{password} {word}");
+                told.insert(said.connection, known.clone());
+                Reply::Say(format!("235 {} is {known}", said.line))
+            }
+            "." => Reply::Say(format!("451 I know {}", told.get(&said.connection).cloned().unwrap_or_default())),
+            _ => Reply::Usual,
+        }
     });
     let own = json!({ "host": "127.0.0.1", "port": relay.port, "security": "none", "username": "events" });
     let dkim = json!({ "domain": "carrier.example", "selector": "one" });
