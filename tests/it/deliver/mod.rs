@@ -348,7 +348,8 @@ async fn what_can_never_be_sent_says_why_and_sends_nothing() {
     // Without a description of where files go there is nothing that could be sent to.
     let files = DestinationSpec::of(DestinationKind::Sftp);
     let (carrier, name) = ("acme".parse().unwrap(), "files".parse().unwrap());
-    let why = Target::compile(carrier, name, &files, &DestinationSecrets::default(), &loopback()).unwrap_err();
+    let why =
+        Target::compile(carrier, name, &files, &DestinationSecrets::default(), &loopback()).unwrap_err();
     assert_eq!(why.field(), "sftp", "{why}");
     assert!(endpoint.nothing_came());
 }

@@ -39,7 +39,9 @@ pub(super) async fn mail(user: &mut User, secrets: &mut Secrets, relay: &SmtpSin
                 told.insert(said.connection, known.clone());
                 Reply::Say(format!("235 {} is {known}", said.line))
             }
-            "." => Reply::Say(format!("451 I know {}", told.get(&said.connection).cloned().unwrap_or_default())),
+            "." => {
+                Reply::Say(format!("451 I know {}", told.get(&said.connection).cloned().unwrap_or_default()))
+            }
             _ => Reply::Usual,
         }
     });
