@@ -199,7 +199,7 @@ impl Media {
     }
 
     /// Begins to fetch what a delivery carries that has just been planned: links do not wait for its turn to be sent.
-    /// Beyond [`MAX_LINKS`] nothing is begun: it is fetched when its turn comes.
+    /// Beyond a bounded number of links nothing is begun: it is fetched when its turn comes.
     pub fn begin(&self, carrier: &CarrierId, id: &DeliveryId, message: &Message, body: &Body, since: Millis) {
         for (slot, url) in links(message, body) {
             if lock(&self.0.entries).len() >= MAX_LINKS {
