@@ -13,6 +13,7 @@ use hookyard::clock::Clock;
 use hookyard_tests::client::Carrier;
 use hookyard_tests::data::Data;
 use hookyard_tests::host::{T0, TestHost};
+use hookyard_tests::media::{Item, MediaHost, png};
 use hookyard_tests::smtp::{Reply, SmtpSink};
 use hookyard_tests::{on_both, pdf};
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ use super::{failed, failed_when, id, patch, post, refused, register, subscribed}
 on_both! {
     transcripts_mails_and_surveys_are_sent,
     scheduled_transcripts_and_media_are_put,
+    media_of_a_closed_case_are_mailed,
 }
 
 /// A host with a relay, a drop folder and an address of its own.
@@ -188,6 +190,41 @@ async fn scheduled_transcripts_and_media_are_put(data: &Data) {
     assert!(!read.contains("the first word") && read.contains("the second word"), "{read}");
     acme.api.delete(&format!("/webhooks/unregister/{}", id(&scheduled))).await.ok();
     host.leave().await;
+}
+
+async fn media_of_a_closed_case_are_mailed(data: &Data) {
+    let (relay, media) = (SmtpSink::offering(&[]).await, MediaHost::start().await);
+    let authorities = data.folder().join("authorities.pem");
+    std::fs::write(&authorities, media.pem()).unwrap();
+    let port = relay.port;
+    let host = TestHost::with(data, Clock::manual(T0), |config| {
+        config.media.authorities = authorities;
+        config.mail.relay = "127.0.0.1".to_owned();
+        config.mail.port = port;
+        config.mail.security = RelaySecurity::None;
+        config.mail.from = "Events <events@host.example>".to_owned();
+    })
+    .await;
+    let acme = host.admin.carrier("acme").await;
+    media.answer(Item::png(2_000));
+    acme.api.put(&acme.path("media"), &json!({ "allowed_hosts": ["localhost"] })).await.ok();
+    let mail = json!({ "EVENT_ID": 8, "RECIPIENTS": ["claims@acme.example"], "INCLUDE_MEDIA": true });
+    register(&acme, &mail).await;
+    let picture =
+        json!({ "id": "m-7", "type": "image", "channelSource": "mobile", "data": media.url("/a.png") });
+    post(&acme, "evt", "case.closed", &case(&picture)).await;
+    // The transcript, and the media in a mail of their own.
+    let mails = relay.come(2).await;
+    let all: Vec<String> = mails.iter().map(|mail| String::from_utf8_lossy(&mail.raw).into_owned()).collect();
+    assert_eq!(all.iter().filter(|mail| mail.contains("application/pdf")).count(), 1, "{all:?}");
+    let (_, attached) =
+        all.iter().find_map(|mail| mail.split_once("image/png")).expect("the picture is attached");
+    let (_, body) = attached.split_once("\r\n\r\n").unwrap();
+    let body: String = body.split("--").next().unwrap().split_ascii_whitespace().collect();
+    assert_eq!(STANDARD.decode(body).unwrap(), png(2_000));
+    acme.settled_events().await;
+    assert_eq!(failed(&acme, "").await, [] as [Value; 0]);
+    host.end().await;
 }
 
 #[tokio::test]
