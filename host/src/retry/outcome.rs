@@ -52,7 +52,7 @@ pub enum Outcome {
     Remote(Cow<'static, str>),
     /// What was to be fetched and sent is not there.
     Media(MediaFault),
-    /// It can never be sent: the kind is not available, or the message cannot be built. Says why.
+    /// It can never be sent: the message cannot be built for its destination. Says why.
     Unavailable(Cow<'static, str>),
 }
 
