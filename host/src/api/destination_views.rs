@@ -333,7 +333,6 @@ impl From<TestError> for Problem {
     fn from(error: TestError) -> Self {
         let detail = error.to_string();
         match error {
-            TestError::Kind => Self::new(Code::WrongState, detail),
             TestError::Busy => Self::new(Code::Busy, detail).retry_after(Duration::from_secs(1)),
             TestError::Host(_) => {
                 tracing::error!(error = %detail, "a test could not be sent");

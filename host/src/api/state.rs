@@ -290,9 +290,6 @@ pub struct TestOutcome {
 /// Why a test was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TestError {
-    /// The destination's kind cannot be sent to by this host.
-    #[error("destination kind not available")]
-    Kind,
     /// Too many tests are under way.
     #[error("too many tests are under way: the limit `tests` is reached")]
     Busy,
